@@ -1,0 +1,223 @@
+"""The command line: parse, call, print. Data goes to stdout, progress and errors to stderr.
+
+Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted. AUTOTUNE_DEBUG=1 shows the traceback of an error.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Never
+
+import typer
+
+from autotune.errors import AutotuneError, UsageError
+
+if TYPE_CHECKING:
+    from autotune.records import DataSpec
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="How to train a PyTorch object detector on this device, measured.",
+)
+
+
+class Optimizer(StrEnum):
+    ADAMW = "adamw"
+    SGD = "sgd"
+
+
+class Format(StrEnum):
+    TERMINAL = "terminal"
+    MARKDOWN = "md"
+    CSV = "csv"
+    JSON = "json"
+
+
+def main() -> None:
+    app()
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """A user's mistake gets one sentence and an exit status, no traceback."""
+    try:
+        yield
+    except AutotuneError as error:
+        if os.environ.get("AUTOTUNE_DEBUG"):
+            raise
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of stdout has gone, as with `| head`: nothing is left to say, not even by Python at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+
+
+def _fail(sentence: str, status: int) -> Never:
+    typer.echo(f"autotune: {sentence}", err=True)
+    raise typer.Exit(status)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("detector-autotune"))
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    model: Annotated[str, typer.Option(help="A detector's name (see `autotune models`) or package.module:factory.")],
+    data: Annotated[Path | None, typer.Option(help="COCO annotations (JSON); needs --images.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of the images of --data.")] = None,
+    voc: Annotated[Path | None, typer.Option(help="A Pascal VOC folder: Annotations/ and JPEGImages/.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out broken images and boxes, and count them.")] = False,
+    image_size: Annotated[int | None, typer.Option(min=32, help="The detector's input size in pixels.")] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="All layers trained, live batch norm.")] = False,
+    weights: Annotated[str | None, typer.Option(help="A state dict's path, or `default` for torchvision's.")] = None,
+    effective_batch: Annotated[
+        int | None, typer.Option(min=1, help="Images per optimizer step, kept exactly. [default: 16 on a GPU, 4 on a CPU]")
+    ] = None,
+    optimizer: Annotated[Optimizer, typer.Option(help="The optimizer of the training step.")] = Optimizer.ADAMW,
+    baseline: Annotated[Path | None, typer.Option(help="Your own training config (YAML) to compare with.")] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, cuda:N or cpu. [default: CUDA where there is one]")] = None,
+    budget: Annotated[str | None, typer.Option(help="Measuring time, as 90s or 5m. [default: 5m on a GPU, 3m on a CPU]")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, images and order.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The run directory. [default: autotune-runs/MODEL, numbered]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a run that stands in the directory.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the run record as one JSON document.")] = False,
+) -> None:
+    """Measure how a detector trains here under different settings, and recommend a training config."""
+    with _one_sentence():
+        from autotune.config import TrainingConfig
+        from autotune.durations import seconds
+        from autotune.progress import watching
+        from autotune.records import ModelSpec, Status
+        from autotune.reports import terminal
+        from autotune.run_directory import RunDirectory, default_directory
+        from autotune.tuner.run import Request
+        from autotune.tuner.run import run as measure
+
+        request = Request(
+            model=ModelSpec(name=model, from_scratch=from_scratch, weights=weights, image_size=image_size),
+            data=_data_spec(data, images, voc, skip_bad),
+            device=_checked_device(device),
+            effective_batch=effective_batch,
+            optimizer=optimizer.value,
+            budget_s=seconds(budget) if budget is not None else None,
+            baseline=TrainingConfig.load(baseline) if baseline else None,
+            seed=seed,
+            command=("autotune", *sys.argv[1:]),
+        )
+        if resume and force:
+            raise UsageError("--resume goes on with a run and --force overwrites it; pass one of the two")
+        directory = RunDirectory(
+            out or default_directory(model, device, resume=resume), force=force, resume=resume
+        )
+        with watching() as watch:
+            record = measure(request, journal_path=directory.journal_path, resume=resume, watch=watch)
+        try:
+            directory.save(record)
+        finally:
+            # What was measured is printed also where the disk takes no more.
+            typer.echo(record.to_json(computed=True) if json else terminal.render(record))
+        if not json:
+            typer.echo(f"\n{directory.path}/: report.md, config.yaml, run.json, trials.csv, trials.jsonl")
+        if record.status is Status.INTERRUPTED:
+            _fail(f"interrupted; `{shlex.join((*request.command, '--resume'))}` goes on from here", 130)
+        if record.status is Status.FAILED:
+            _fail(record.error or "the run failed", 1)
+
+
+@app.command()
+def models() -> None:
+    """List the detectors: parameters, trainable ones, default input."""
+    with _one_sentence():
+        from autotune.installation import check_installation
+
+        check_installation()
+        from tabulate import tabulate
+
+        from autotune.detectors.build import describe
+        from autotune.detectors.registry import DETECTORS
+
+        rows = []
+        for detector in DETECTORS:
+            parameters, trainable, size = describe(detector.name)
+            rows.append((detector.name, detector.torchvision_name, f"{parameters:,}", f"{trainable:,}", size))
+        headers = ("name", "torchvision's name", "parameters", "trained", "default input (on a GPU)")
+        typer.echo(tabulate(rows, headers, colalign=("left", "left", "right", "right", "left")))
+
+
+@app.command()
+def doctor() -> None:
+    """Say whether this installation and this machine do, and what to mend."""
+    with _one_sentence():
+        from autotune.installation import doctor as examine
+
+        findings = examine()
+        for finding in findings:
+            typer.echo(f"{finding.state:<8} {finding.name}: {finding.sentence}")
+        if any(finding.state == "problem" for finding in findings):
+            raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory, or its run.json.")],
+    format: Annotated[Format, typer.Option(help="What to print.")] = Format.TERMINAL,
+) -> None:
+    """Print the report of a run from its record."""
+    with _one_sentence():
+        from autotune.records import load_run
+        from autotune.reports import markdown, terminal, trials_csv
+
+        record = load_run(run)
+        renderers = {
+            Format.TERMINAL: terminal.render,
+            Format.MARKDOWN: markdown.render,
+            Format.CSV: trials_csv.render,
+            Format.JSON: lambda record: record.to_json(computed=True),
+        }
+        typer.echo(renderers[format](record))
+
+
+def _data_spec(data: Path | None, images: Path | None, voc: Path | None, skip_bad: bool) -> DataSpec:
+    from autotune.records import DataSpec
+
+    if voc is not None:
+        if data is not None or images is not None:
+            raise UsageError("--voc stands for itself: leave out --data and --images, or leave out --voc")
+        return DataSpec(kind="voc", root=str(voc.resolve()), skip_bad=skip_bad)
+    if (data is None) != (images is None):
+        raise UsageError("--data (COCO annotations) and --images (their folder) go together; give both")
+    if data is None or images is None:
+        if skip_bad:
+            raise UsageError("--skip-bad is for real images; give --data and --images, or --voc")
+        return DataSpec()
+    return DataSpec(
+        kind="coco", annotations=str(data.resolve()), images=str(images.resolve()), skip_bad=skip_bad
+    )
+
+
+def _checked_device(device: str | None) -> str | None:
+    import re
+
+    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise UsageError(f"device {device!r}: not one of cpu, cuda, cuda:N")
+    return device

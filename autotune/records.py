@@ -1,0 +1,300 @@
+"""The run record and its parts: the one JSON document that a run leaves, and every report is drawn from.
+
+All records are frozen. Raw samples are stored; what can be computed from them is a property, or a computed field
+that `--json` prints and `run.json` leaves out.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, computed_field
+
+from autotune.config import TrainingConfig
+from autotune.errors import RecordError
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "DataSpec",
+    "DeviceState",
+    "Job",
+    "Machine",
+    "ModelSpec",
+    "Outcome",
+    "Recommended",
+    "Record",
+    "RunRecord",
+    "Stage",
+    "Status",
+    "Trial",
+    "Verdict",
+    "VerdictKind",
+    "WorkloadFacts",
+    "load_run",
+]
+
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """Frozen, and closed: an unknown field is an error, so that a typo cannot pass for data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Outcome(StrEnum):
+    """How a trial ended."""
+
+    OK = "ok"
+    OUT_OF_MEMORY = "out_of_memory"
+    THRASH = "thrash"
+    NON_FINITE = "non_finite"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    UNSUPPORTED = "unsupported"
+
+
+class Stage(StrEnum):
+    """The part of the search that ordered a trial."""
+
+    BASELINE = "baseline"
+    SETTINGS = "settings"
+    BATCH_SIZES = "batch_sizes"
+    RACE = "race"
+
+
+class Status(StrEnum):
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class VerdictKind(StrEnum):
+    FASTER = "faster"
+    NO_REAL_DIFFERENCE = "no_real_difference"
+    SLOWER = "slower"
+    NOT_MEASURED = "not_measured"
+
+
+class ModelSpec(Record):
+    """Which detector to build.
+
+    name: a detector's name, a torchvision alias, `package.module:factory`, or a label where pickle_path is given.
+    weights: None for seeded random ones, `default` for torchvision's, or the path of a state dict.
+    image_size: shorter side in pixels (both sides for detectors of a fixed input); None for the default.
+    pickle_path: a module pickled by recommend(), built by the caller.
+    """
+
+    name: str
+    from_scratch: bool = False
+    weights: str | None = None
+    image_size: int | None = None
+    pickle_path: str | None = None
+
+
+class DataSpec(Record):
+    """Where the images come from: `synthetic`, `coco` (annotations + images), `voc` (root), or `pickle` (of recommend())."""
+
+    kind: Literal["synthetic", "coco", "voc", "pickle"] = "synthetic"
+    annotations: str | None = None
+    images: str | None = None
+    root: str | None = None
+    pickle_path: str | None = None
+    label: str | None = None
+    skip_bad: bool = False
+
+
+class Job(Record):
+    """All that decides what a trial computes, apart from the training config.
+
+    learning_rate: too small to move the weights, since R-CNN's speed depends on its predictions.
+    memory_limit_bytes: what one trial may take; None for the device's own memory.
+    threads: intra-op threads of a CPU trial; None for PyTorch's default.
+    """
+
+    model: ModelSpec
+    data: DataSpec = DataSpec()
+    device: str
+    effective_batch: int
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-7
+    seed: int = 0
+    memory_limit_bytes: int | None = None
+    threads: int | None = None
+
+
+class Machine(Record):
+    """The device and the software that a run measured. Absent facts are None, never guessed."""
+
+    device_type: str
+    device_name: str
+    device_memory_bytes: int | None = None
+    device_uuid: str | None = None
+    compute_capability: tuple[int, int] | None = None
+    multiprocessors: int | None = None
+    driver: str | None = None
+    cuda: str | None = None
+    cudnn: int | None = None
+    cpu_name: str
+    cpu_cores: int
+    threads: int
+    native_bf16: bool
+    memory_bytes: int
+    os: str
+    python: str
+    torch: str
+    torchvision: str
+    autotune: str
+
+
+class WorkloadFacts(Record):
+    """What was trained on: the detector as built and the images as read.
+
+    input: the detector's input size in words. data: the data in words. images: usable images; skipped: records left
+    out by --skip-bad. images_in_turn: distinct images that the timed steps replay.
+    """
+
+    model: str
+    parameters: int
+    trainable_parameters: int
+    input: str
+    data: str
+    images: int
+    skipped: int
+    categories: int
+    mean_boxes: float
+    images_in_turn: int
+    notes: tuple[str, ...] = ()
+
+
+class DeviceState(Record):
+    """The device while a trial ran.
+
+    cpu_load_by_others: cores kept busy by other processes, mean over the trial.
+    other_gpu_processes: processes on the GPU that are not ours. throttled: names of the active clock-event reasons
+    that slow the device down. Fields are None where they do not apply or cannot be read.
+    """
+
+    cpu_load_by_others: float | None = None
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    temperature_celsius: int | None = None
+    power_watts: float | None = None
+    throttled: tuple[str, ...] = ()
+    other_gpu_processes: int | None = None
+    missing: tuple[str, ...] = ()
+
+
+class Trial(Record):
+    """One training config measured in one child process.
+
+    step_ms: time of each timed optimizer step, in order, accumulation included, warm-up excluded; worst_case_ms and
+    warmup_ms are the steps before them. steps: which of the replayed batches each timed step trained on.
+    peak_memory_bytes: device memory reserved (CUDA), resident memory of the child (CPU), worst-case batch included.
+    startup_s: from the order to the first forward pass; None where the process was already running.
+    duration_s: from the order to the last answer: what the trial took from the budget.
+    gave_up: the trial was cut short because it was far slower than the leader.
+    """
+
+    number: int
+    stage: Stage
+    config: TrainingConfig
+    outcome: Outcome
+    detail: str = ""
+    block: int | None = None
+    worst_case_ms: float | None = None
+    warmup_ms: tuple[float, ...] = ()
+    step_ms: tuple[float, ...] = ()
+    steps: tuple[int, ...] = ()
+    peak_memory_bytes: int | None = None
+    startup_s: float | None = None
+    duration_s: float = 0.0
+    gave_up: bool = False
+    state: DeviceState = DeviceState()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def images_per_second(self) -> tuple[float, ...]:
+        """Throughput of each timed optimizer step, in images/s."""
+        return tuple(1000.0 * self.config.images_per_step / ms for ms in self.step_ms)
+
+    @property
+    def median_images_per_second(self) -> float | None:
+        """Median throughput in images/s; None where nothing was timed."""
+        return 1000.0 * self.config.images_per_step / median(self.step_ms) if self.step_ms else None
+
+
+class Verdict(Record):
+    """The candidate against the baseline, from the race.
+
+    log_ratios: one per block, ln(baseline step time / candidate step time) over the same images.
+    ratio, low, high: how many times faster the candidate is, with its 95% interval (Student's t over the blocks);
+    None where fewer than three blocks could be measured.
+    """
+
+    kind: VerdictKind
+    candidate: TrainingConfig
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    log_ratios: tuple[float, ...] = ()
+    sentence: str
+
+
+class Recommended(Record):
+    config: TrainingConfig
+    verdict: Verdict
+
+
+class RunRecord(Record):
+    """Everything a run leaves. baseline and recommendation are None where the run ended before them."""
+
+    schema_version: int = SCHEMA_VERSION
+    status: Status
+    error: str | None = None
+    command: tuple[str, ...]
+    started: str
+    job: Job
+    machine: Machine | None = None
+    workload: WorkloadFacts | None = None
+    budget_s: float
+    spent_s: float
+    search: str
+    left_out: tuple[str, ...] = ()
+    not_tried: tuple[TrainingConfig, ...] = ()
+    baseline: TrainingConfig | None = None
+    trials: tuple[Trial, ...] = ()
+    recommendation: Recommended | None = None
+
+    def to_json(self, *, computed: bool = False) -> str:
+        """The record as JSON text; with computed=True the derived fields stand beside the raw ones."""
+        return self.model_dump_json(indent=1, exclude_computed_fields=not computed)
+
+
+def load_run(path: str | Path) -> RunRecord:
+    """Read a run record from a run directory or its run.json. Raises RecordError naming the field at fault."""
+    path = Path(path)
+    file = path / "run.json" if path.is_dir() else path
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{file}: no run record can be read there ({error.strerror}); give a run directory") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RecordError(f"{file}: not a run record: {error}") from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if not isinstance(version, int):
+        raise RecordError(f"{file}: not a run record: it has no schema_version")
+    if version > SCHEMA_VERSION:
+        raise RecordError(
+            f"{file}: schema_version {version} is newer than this autotune reads ({SCHEMA_VERSION}); update autotune"
+        )
+    try:
+        return RunRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{file}: {field}: {first['msg']}") from None

@@ -1,0 +1,114 @@
+"""What weakens a verdict: read from the trials' states and samples, one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from statistics import median, quantiles
+
+from autotune.records import Outcome, RunRecord, Stage, Status, Trial
+
+__all__ = ["caveats", "is_unsettled"]
+
+# Cores that other processes kept busy: below this it is the system's own housekeeping.
+_BUSY_CORES = 0.25
+# With fewer blocks the interval rests on its own estimate of the noise more than on the data.
+_FEW_BLOCKS = 5
+_WIDE_INTERVAL = 0.1
+# Halves of a trial need this many samples between them before a difference means anything.
+_SAMPLES_TO_SETTLE = 8
+
+
+def caveats(record: RunRecord) -> list[str]:
+    """Sentences on what weakens the verdict; empty where nothing does."""
+    return [
+        *_ending(record),
+        *_race(record),
+        *_affected(record, "the device was throttled", lambda trial: trial.state.throttled),
+        *_gpu_company(record),
+        *_cpu_company(record),
+        *_affected(record, "step times had not settled", lambda trial: [trial.config.label()] * is_unsettled(trial)),
+        *_affected(record, "part of the device's state could not be read", lambda trial: trial.state.missing),
+        *_shaky(record),
+    ]
+
+
+def is_unsettled(trial: Trial) -> bool:
+    """True where the second half of the steps is faster or slower than the first by more than their own spread.
+
+    The spread is three quarters of the 10th to 90th percentile range: random steps pass, a shift does not.
+    """
+    samples = trial.step_ms
+    if len(samples) < _SAMPLES_TO_SETTLE:
+        return False
+    middle = len(samples) // 2
+    shift = abs(median(samples[:middle]) - median(samples[middle:]))
+    deciles = quantiles(samples, n=10, method="inclusive")
+    return shift > max(0.75 * (deciles[-1] - deciles[0]), 0.03 * median(samples))
+
+
+def _ending(record: RunRecord) -> list[str]:
+    if record.recommendation is None or record.status is Status.FINISHED:
+        return []
+    return [f"The run was {record.status} before its end{f': {record.error}' if record.error else ''}."]
+
+
+def _race(record: RunRecord) -> list[str]:
+    verdict = record.recommendation.verdict if record.recommendation else None
+    if verdict is None or verdict.ratio is None or verdict.low is None or verdict.high is None:
+        return []
+    notes = []
+    if len(verdict.log_ratios) < _FEW_BLOCKS:
+        notes.append(
+            f"The race had {len(verdict.log_ratios)} blocks only, which makes its interval wide; "
+            "a larger --budget pays for more."
+        )
+    width = (verdict.high - verdict.low) / verdict.ratio
+    if width > _WIDE_INTERVAL:
+        notes.append(f"The interval spans {width:.0%} of the ratio: something disturbed the race; measure again.")
+    return notes
+
+
+def _affected(record: RunRecord, what: str, words: Callable[[Trial], Sequence[str]]) -> list[str]:
+    """`In 3 of 24 trials, 2 of them in the race, the device was throttled: power brake.`"""
+    found = [trial for trial in record.trials if words(trial)]
+    kinds = dict.fromkeys(word for trial in found for word in words(trial))
+    return [f"In {_count(record, found)} {what}: {', '.join(kinds)}."] if found else []
+
+
+def _gpu_company(record: RunRecord) -> list[str]:
+    found = [trial for trial in record.trials if trial.state.other_gpu_processes]
+    most = max((trial.state.other_gpu_processes or 0 for trial in found), default=0)
+    return [f"In {_count(record, found)} other processes used the GPU: up to {most} at a time."] if found else []
+
+
+def _cpu_company(record: RunRecord) -> list[str]:
+    found = [trial for trial in record.trials if (trial.state.cpu_load_by_others or 0.0) >= _BUSY_CORES]
+    most = max((trial.state.cpu_load_by_others or 0.0 for trial in found), default=0.0)
+    return [f"In {_count(record, found)} other processes kept the CPU busy: up to {most:.1f} cores."] if found else []
+
+
+def _count(record: RunRecord, found: Sequence[Trial]) -> str:
+    in_race = sum(trial.stage is Stage.RACE for trial in found)
+    return f"{len(found)} of {_trials(len(record.trials))}" + (f", {in_race} of them in the race," if in_race else "")
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial" if count == 1 else f"{count} trials"
+
+
+def _shaky(record: RunRecord) -> list[str]:
+    """The recommended config, where one of its own trials failed."""
+    if record.recommendation is None:
+        return []
+    config = record.recommendation.config
+    ours = [trial for trial in record.trials if trial.config == config]
+    failed = [trial for trial in ours if trial.outcome is not Outcome.OK]
+    return [f"{config.label()} itself failed in {len(failed)} of {_trials(len(ours))}: {_tally(failed)}."] * bool(
+        failed
+    )
+
+
+def _tally(trials: Sequence[Trial]) -> str:
+    outcomes = sorted(trial.outcome for trial in trials)
+    return ", ".join(f"{len(list(group))} {outcome}" for outcome, group in groupby(outcomes))

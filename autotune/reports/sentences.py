@@ -1,0 +1,114 @@
+"""The sentences that every report has, as plain text: a report escapes and lays them out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from autotune.config import TrainingConfig
+from autotune.records import Machine, Outcome, RunRecord, Status
+from autotune.reports.table import GIB
+
+__all__ = ["advice", "failures", "headline", "left_out", "machine", "measured", "title"]
+
+_NOT_TRIED_SHOWN = 6
+
+
+def title(record: RunRecord) -> str:
+    """Which model, on what, with which effective batch."""
+    model = record.workload.model if record.workload else record.job.model.name
+    device = record.machine.device_name if record.machine else record.job.device
+    return f"{model} on {device}, effective batch {record.job.effective_batch}"
+
+
+def headline(record: RunRecord) -> str:
+    """The verdict, or why there is none."""
+    if record.recommendation:
+        return record.recommendation.verdict.sentence
+    reason = f": {record.error}" if record.error else ""
+    timed = sum(trial.outcome is Outcome.OK for trial in record.trials)
+    kept = f" {timed} of {len(record.trials)} trials gave a time." if record.trials else " Nothing was measured."
+    if record.status is Status.INTERRUPTED:
+        return f"No verdict: the run was interrupted{reason}.{kept} The same command with --resume goes on."
+    if record.status is Status.FAILED:
+        return f"No verdict: the run failed{reason}.{kept}"
+    return f"No verdict{reason}.{kept}"
+
+
+def advice(record: RunRecord) -> str | None:
+    """What to train with, and the memory it takes: `Train with bf16, batch 16: it peaked at 41.0 of 139.8 GiB.`"""
+    if record.recommendation is None:
+        return None
+    config = record.recommendation.config
+    what = f"Keep your baseline, {config.label()}" if config == record.baseline else f"Train with {config.label()}"
+    memory = _memory(record, config)
+    return f"{what}: it peaked at {memory}." if memory else f"{what}."
+
+
+def _memory(record: RunRecord, config: TrainingConfig) -> str | None:
+    peaks = [t.peak_memory_bytes for t in record.trials if t.config == config and t.peak_memory_bytes is not None]
+    if not peaks:
+        return None
+    total = record.machine.device_memory_bytes if record.machine else None
+    return f"{max(peaks) / GIB:.1f} of {total / GIB:.1f} GiB" if total else f"{max(peaks) / GIB:.1f} GiB"
+
+
+def failures(record: RunRecord) -> list[str]:
+    """One line for each config and way to fail: `fp16, batch 16: crashed: killed by SIGSEGV`."""
+    lines = (
+        f"{trial.config.label()}: {trial.outcome}{f': {trial.detail}' if trial.detail else ''}"
+        for trial in record.trials
+        if trial.outcome is not Outcome.OK
+    )
+    return list(dict.fromkeys(lines))
+
+
+def left_out(record: RunRecord) -> list[str]:
+    """What was not measured, and why."""
+    lines = list(record.left_out)
+    if record.not_tried:
+        labels = [config.label() for config in record.not_tried[:_NOT_TRIED_SHOWN]]
+        more = len(record.not_tried) - len(labels)
+        rest = f" and {more} more" if more else ""
+        configs = "config" if len(record.not_tried) == 1 else "configs"
+        lines.append(f"{len(record.not_tried)} {configs} for want of budget: {'; '.join(labels)}{rest}")
+    return lines
+
+
+def machine(record: RunRecord) -> list[tuple[str, str]]:
+    """(name, value) of what a reader needs in order to place the figures."""
+    return list(_machine_rows(record.machine)) if record.machine else []
+
+
+def _machine_rows(machine: Machine) -> Iterator[tuple[str, str]]:
+    memory = f", {machine.device_memory_bytes / GIB:.1f} GiB" if machine.device_memory_bytes else ""
+    yield "device", f"{machine.device_name}{memory}"
+    if machine.device_type != "cpu":
+        yield "driver, CUDA, cuDNN", f"{machine.driver or '?'}, {machine.cuda or '?'}, {machine.cudnn or '?'}"
+    bf16 = "native" if machine.native_bf16 else "emulated"
+    yield "processor", f"{machine.cpu_name}, {machine.cpu_cores} cores, {machine.threads} threads"
+    yield "bf16", bf16
+    yield "memory", f"{machine.memory_bytes / GIB:.1f} GiB"
+    yield "software", f"torch {machine.torch}, torchvision {machine.torchvision}, autotune {machine.autotune}"
+    yield "system", f"Python {machine.python}, {machine.os}"
+
+
+def measured(record: RunRecord) -> list[tuple[str, str]]:
+    """(name, value) of how the figures came about, enough to repeat them."""
+    job, workload = record.job, record.workload
+    rows = [("command", shlex.join(record.command)), ("started", record.started)]
+    if workload:
+        trainable = f"{workload.trainable_parameters:,} of {workload.parameters:,} parameters trained"
+        images = f"{workload.images} images, {workload.images_in_turn} of them in turn"
+        skipped = f", {workload.skipped} left out as bad" if workload.skipped else ""
+        boxes = f"{workload.mean_boxes:.1f} boxes an image, {workload.categories} categories"
+        rows += [
+            ("model", f"{workload.model}, {trainable}, {workload.input}"),
+            ("data", f"{workload.data}: {images}{skipped}; {boxes}"),
+        ]
+    return [
+        *rows,
+        ("optimizer", f"{job.optimizer}, learning rate {job.learning_rate:g} (small, so that the weights stay)"),
+        ("seed", str(job.seed)),
+        ("budget", f"{record.spent_s:.0f} of {record.budget_s:.0f} s spent, search: {record.search}"),
+    ]

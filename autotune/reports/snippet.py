@@ -1,0 +1,64 @@
+"""A training config as plain PyTorch, to paste into a training script that knows nothing of autotune."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autotune.config import Precision, TrainingConfig
+
+__all__ = ["training_snippet"]
+
+_AUTOCAST = {Precision.FP16: "torch.float16", Precision.BF16: "torch.bfloat16"}
+_FP32_PRECISION = {Precision.FP32: "ieee", Precision.TF32: "tf32"}
+
+
+def training_snippet(config: TrainingConfig, device_type: str) -> str:
+    """Python source: the settings, then one optimizer step of a detector that returns a dict of losses.
+
+    It expects `model`, `optimizer` and `loader`, which yields `config.batch_size` (images, targets) at a time.
+    """
+    return "\n".join([*_settings(config, device_type), "", *_step(config, device_type)])
+
+
+def _settings(config: TrainingConfig, device_type: str) -> Iterator[str]:
+    yield "import torch"
+    yield ""
+    yield f"# loader = DataLoader(..., batch_size={config.batch_size})"
+    if config.precision in _FP32_PRECISION and device_type != "cpu":
+        kind = _FP32_PRECISION[config.precision]
+        yield f'torch.backends.cuda.matmul.fp32_precision = "{kind}"'
+        yield f'torch.backends.cudnn.conv.fp32_precision = "{kind}"'
+    if config.cudnn_benchmark is not None:
+        yield f"torch.backends.cudnn.benchmark = {config.cudnn_benchmark}"
+    yield f'model = model.to("{device_type}"{", memory_format=torch.channels_last" if config.channels_last else ""})'
+    if config.channels_last:
+        yield "# Detectors batch their images themselves: turn what reaches the first convolution."
+        yield "first = next(part for part in model.modules() if isinstance(part, torch.nn.Conv2d))"
+        yield "first.register_forward_pre_hook("
+        yield "    lambda _, inputs: (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])"
+        yield ")"
+    if config.precision is Precision.FP16:
+        yield f'scaler = torch.amp.GradScaler("{device_type}")'
+
+
+def _step(config: TrainingConfig, device_type: str) -> Iterator[str]:
+    dtype = _AUTOCAST.get(config.precision or Precision.FP32)
+    scaled = config.precision is Precision.FP16
+    steps = config.accumulation_steps
+    forward = "loss = sum(model(images, targets).values())" + (f" / {steps}" if steps > 1 else "")
+    yield "for number, (images, targets) in enumerate(loader, start=1):"
+    if dtype:
+        yield f'    with torch.autocast("{device_type}", dtype={dtype}):'
+        yield f"        {forward}"
+    else:
+        yield f"    {forward}"
+    yield "    scaler.scale(loss).backward()" if scaled else "    loss.backward()"
+    indent = "    "
+    if steps > 1:
+        yield f"    if number % {steps} == 0:"
+        indent *= 2
+    yield from (f"{indent}{line}" for line in (_SCALED_UPDATE if scaled else _UPDATE))
+
+
+_UPDATE = ("optimizer.step()", "optimizer.zero_grad(set_to_none=True)")
+_SCALED_UPDATE = ("scaler.step(optimizer)", "scaler.update()", "optimizer.zero_grad(set_to_none=True)")

@@ -1,0 +1,137 @@
+"""The measured configs as a table: one row per config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from autotune.config import TrainingConfig
+from autotune.records import Outcome, RunRecord, Stage, Trial
+
+__all__ = ["GIB", "trials_frame"]
+
+GIB = 2**30
+
+_COLUMNS = (
+    "setting",
+    "is_baseline",
+    "is_recommended",
+    "outcome",
+    "trials",
+    "best_images_per_second",
+    "median_images_per_second",
+    "p10_images_per_second",
+    "p90_images_per_second",
+    "ratio",
+    "race_images_per_second",
+    "race_ratio",
+    "peak_memory_gib",
+    "notes",
+)
+
+
+def trials_frame(record: RunRecord) -> pd.DataFrame:
+    """One row per config: the baseline first, then the fastest first, then those that failed.
+
+    best_, median_, p10_, p90_images_per_second: over the trials of the search: the best trial's median, then median
+    and 10th to 90th percentile of all timed steps. ratio: times as fast as the baseline on the images that both timed,
+    within the search. The race is pooled apart, since it runs later, side by side with the baseline, and is what the
+    verdict comes from: race_images_per_second, race_ratio. Absent figures are NaN.
+    """
+    configs = list(dict.fromkeys(trial.config for trial in record.trials))
+    rows = [_row(record, config) for config in configs]
+    figures = {column: float for column in _COLUMNS if column.endswith(("per_second", "ratio", "gib"))}
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype({**figures, "is_baseline": bool, "trials": int})
+    by_speed = frame.assign(
+        _failed=frame["outcome"] != Outcome.OK,
+        _speed=-frame["race_ratio"].fillna(frame["ratio"]),
+    )
+    order = by_speed.sort_values(["is_baseline", "_failed", "_speed"], ascending=[False, True, True], kind="stable")
+    return frame.loc[order.index].reset_index(drop=True)
+
+
+def _row(record: RunRecord, config: TrainingConfig) -> dict[str, Any]:
+    trials = [trial for trial in record.trials if trial.config == config]
+    timed = [trial for trial in trials if trial.outcome is Outcome.OK and trial.step_ms]
+    search = [trial for trial in timed if trial.stage is not Stage.RACE]
+    race = [trial for trial in timed if trial.stage is Stage.RACE]
+    samples = pd.Series([sample for trial in search for sample in trial.images_per_second], dtype=float)
+    peaks = [trial.peak_memory_bytes for trial in trials if trial.peak_memory_bytes is not None]
+    return {
+        "setting": config.label(),
+        "is_baseline": config == record.baseline,
+        "is_recommended": record.recommendation is not None and config == record.recommendation.config,
+        "outcome": str(Outcome.OK if timed else _first_failure(trials)),
+        "trials": len(trials),
+        "best_images_per_second": max((trial.median_images_per_second or 0.0 for trial in search), default=None),
+        "median_images_per_second": samples.median(),
+        "p10_images_per_second": samples.quantile(0.1),
+        "p90_images_per_second": samples.quantile(0.9),
+        "ratio": _ratio(_timed_baseline(record, race=False), search),
+        "race_images_per_second": median(s for t in race for s in t.images_per_second) if race else None,
+        "race_ratio": _race_ratio(record, config, race),
+        "peak_memory_gib": max(peaks) / GIB if peaks else None,
+        "notes": "; ".join(_notes(trials)),
+    }
+
+
+def _first_failure(trials: Sequence[Trial]) -> Outcome:
+    return next((trial.outcome for trial in trials if trial.outcome is not Outcome.OK), Outcome.OK)
+
+
+def _notes(trials: Sequence[Trial]) -> list[str]:
+    """What a reader of the row should know of its trials."""
+    failed = [trial.outcome for trial in trials if trial.outcome is not Outcome.OK]
+    notes = []
+    if failed and len(failed) < len(trials):
+        notes.append(f"{len(failed)} of {len(trials)} trials failed: {', '.join(sorted(set(failed)))}")
+    if any(trial.gave_up for trial in trials):
+        notes.append("cut short: far behind the leader")
+    if any(trial.state.throttled for trial in trials):
+        notes.append("throttled")
+    return notes
+
+
+def _timed_baseline(record: RunRecord, *, race: bool) -> list[Trial]:
+    return [
+        trial
+        for trial in record.trials
+        if trial.config == record.baseline
+        and trial.outcome is Outcome.OK
+        and trial.step_ms
+        and (trial.stage is Stage.RACE) == race
+    ]
+
+
+def _race_ratio(record: RunRecord, config: TrainingConfig, race: Sequence[Trial]) -> float | None:
+    """The verdict's own ratio for its candidate, so that a report names one figure for it; else from the trials."""
+    verdict = record.recommendation.verdict if record.recommendation else None
+    if race and verdict and verdict.candidate == config and verdict.ratio is not None:
+        return verdict.ratio
+    return _ratio(_timed_baseline(record, race=True), race)
+
+
+def _ratio(baseline: Sequence[Trial], candidate: Sequence[Trial]) -> float | None:
+    """Times as fast as the baseline over the steps that both timed: the same images, whose sizes vary.
+
+    The ratio of median throughputs where no step is common or the steps hold different numbers of images.
+    """
+    if not baseline or not candidate:
+        return None
+    theirs, ours = _ms_by_step(baseline), _ms_by_step(candidate)
+    both = theirs.keys() & ours.keys()
+    if both and baseline[0].config.images_per_step == candidate[0].config.images_per_step:
+        return sum(theirs[step] for step in both) / sum(ours[step] for step in both)
+    speeds = [median(s for trial in side for s in trial.images_per_second) for side in (candidate, baseline)]
+    return speeds[0] / speeds[1]
+
+
+def _ms_by_step(trials: Sequence[Trial]) -> dict[int, float]:
+    times: dict[int, list[float]] = {}
+    for trial in trials:
+        for step, ms in zip(trial.steps, trial.step_ms, strict=False):
+            times.setdefault(step, []).append(ms)
+    return {step: median(values) for step, values in times.items()}

@@ -1,0 +1,68 @@
+"""The report in a terminal: plain text, without colours, so that a pipe and NO_COLOR need no care."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from tabulate import tabulate
+
+from autotune.records import Outcome, RunRecord
+from autotune.reports import sentences
+from autotune.reports.caveats import caveats
+from autotune.reports.table import trials_frame
+
+__all__ = ["HEADERS", "cells", "printable", "render"]
+
+HEADERS = ("setting", "images/s", "10th-90th", "vs baseline", "race", "peak GiB", "notes")
+_RIGHT = ("left", "right", "right", "right", "right", "right", "left")
+
+
+def render(record: RunRecord) -> str:
+    """The whole report, without a newline at its end."""
+    return "\n\n".join(part for part in _parts(record) if part)
+
+
+def printable(text: str) -> str:
+    """text on one line, without control characters: a name or a child's last words could move the cursor."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+
+
+def cells(row: pd.Series) -> list[str]:
+    """One row of trials_frame in words, under HEADERS."""
+    marks = ["baseline"] * bool(row["is_baseline"]) + ["recommended"] * bool(row["is_recommended"])
+    failed = [] if row["outcome"] == Outcome.OK else [str(row["outcome"])]
+    low, high = row["p10_images_per_second"], row["p90_images_per_second"]
+    return [
+        str(row["setting"]),
+        _figure(row["median_images_per_second"], ".4g"),
+        "" if math.isnan(low) else f"{low:.4g}-{high:.4g}",
+        _figure(row["ratio"], ".2f", "x"),
+        _figure(row["race_ratio"], ".2f", "x"),
+        _figure(row["peak_memory_gib"], ".1f"),
+        "; ".join([*marks, *failed, *filter(None, [str(row["notes"])])]),
+    ]
+
+
+def _figure(value: float, form: str, unit: str = "") -> str:
+    return "" if math.isnan(value) else f"{value:{form}}{unit}"
+
+
+def _parts(record: RunRecord) -> Iterator[str]:
+    yield printable(sentences.title(record))
+    yield "\n".join(map(printable, filter(None, [sentences.headline(record), sentences.advice(record)])))
+    yield _section("What weakens this", caveats(record))
+    yield _table(record)
+    yield _section("Notes", record.workload.notes if record.workload else ())
+    yield _section("Failed", sentences.failures(record))
+    yield _section("Left out", sentences.left_out(record))
+
+
+def _table(record: RunRecord) -> str:
+    rows = [[printable(cell) for cell in cells(row)] for _, row in trials_frame(record).iterrows()]
+    return tabulate(rows, headers=HEADERS, colalign=_RIGHT, disable_numparse=True) if rows else ""
+
+
+def _section(heading: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"{heading}:", *(f"- {printable(line)}" for line in lines)]) if lines else ""

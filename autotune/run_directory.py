@@ -1,0 +1,122 @@
+"""The run directory: where it lies, that it can be written, and what stands in it.
+
+run.json      the run record, from which all other files but the journal are drawn
+trials.jsonl  the journal
+config.yaml   the recommended training config
+report.md     the report
+trials.csv    the trials, one a row
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from itertools import count
+from pathlib import Path
+
+from autotune.errors import RunDirectoryError, UsageError
+from autotune.records import RunRecord
+from autotune.reports import markdown, trials_csv
+
+__all__ = ["RunDirectory", "default_directory"]
+
+# Enough for the journal and the reports of a long run, and for file systems to be slow in saying that they are full.
+_NEEDED_BYTES = 16 * 2**20
+_OURS = ("run.json", "trials.jsonl", "config.yaml", "report.md", "trials.csv")
+
+
+class RunDirectory:
+    """A directory made ready for one run."""
+
+    def __init__(self, path: Path, *, force: bool = False, resume: bool = False) -> None:
+        """Make the directory and find out whether it can be written, before anything is measured.
+
+        Raises RunDirectoryError where it holds another run, is full or read-only; UsageError where resume finds none.
+        """
+        self.path = path
+        self.journal_path = path / "trials.jsonl"
+        if resume and not self.journal_path.exists():
+            raise UsageError(f"{path}: there is no run to resume (no trials.jsonl); leave out --resume")
+        taken = [name for name in _OURS if (path / name).exists()]
+        if taken and not force and not resume:
+            raise RunDirectoryError(
+                f"{path}: holds a run already ({taken[0]}); pass --resume to go on with it, --force to overwrite it, "
+                "or another --out"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._try_writing()
+        except OSError as error:
+            raise RunDirectoryError(f"{path}: cannot be written ({error.strerror}); pass another --out") from None
+
+    def _try_writing(self) -> None:
+        free = shutil.disk_usage(self.path).free
+        if free < _NEEDED_BYTES:
+            raise RunDirectoryError(
+                f"{self.path}: the disk has {free / 1e6:.1f} MB left and a run needs {_NEEDED_BYTES / 1e6:.0f} MB; "
+                "make room, or pass another --out"
+            )
+        probe = self.path / f".autotune-probe-{os.getpid()}"
+        try:
+            with probe.open("wb") as file:
+                file.write(bytes(2**16))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+    def save(self, record: RunRecord) -> None:
+        """Write the record and what is drawn from it, each file whole or not at all."""
+        files = {"run.json": record.to_json() + "\n", "report.md": markdown.render(record)}
+        files["trials.csv"] = trials_csv.render(record)
+        if record.recommendation is not None:
+            files["config.yaml"] = record.recommendation.config.to_yaml()
+        try:
+            for name, text in files.items():
+                _write_whole(self.path / name, text)
+            if record.recommendation is None:
+                (self.path / "config.yaml").unlink(missing_ok=True)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{self.path}: the run's files cannot be written ({error.strerror}); make room, then run the same "
+                "command with --resume"
+            ) from None
+
+
+def default_directory(model: str, device: str | None, *, resume: bool) -> Path:
+    """autotune-runs/MODEL[-N]: the first number that is free, or with resume the last that is taken.
+
+    Raises UsageError where there is nothing to resume.
+    """
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", model).strip("-.") or "model"
+    if device:
+        stem += "-" + device.replace(":", "")
+    parent = Path("autotune-runs")
+    names = (parent / (stem if number == 1 else f"{stem}-{number}") for number in count(1))
+    last = None
+    for path in names:
+        if not path.exists():
+            if not resume:
+                return path
+            break
+        last = path
+    if last is None:
+        raise UsageError(f"{parent / stem}: there is no run to resume; leave out --resume, or name its --out")
+    return last
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,256 @@
+"""The bench: where a search has its configs measured. It keeps the journal, the budget and the live sessions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from autotune.config import Circumstances, TrainingConfig
+from autotune.errors import AutotuneError
+from autotune.probes.device_state import StateProbe
+from autotune.records import Job, Machine, Outcome, Stage, Trial
+from autotune.tuner.journal import Journal
+from autotune.tuner.session import Server, Session, TrialFailed
+
+__all__ = ["Bench", "LiveBench", "Order", "Progress"]
+
+# At least three steps before the first timed one (the worst case is one of them), and no more than this many.
+_WARMUP_STEPS = 2
+_WARMUP_STEPS_AT_MOST = 10
+# A warm-up step that beats all before it by more than this says that the step time has not settled yet.
+_SETTLED = 0.95
+
+
+@dataclass(frozen=True)
+class Order:
+    """One measurement that a search asks for.
+
+    steps: which of the replayed batches to time, in order. keep: leave the child alive for more, where the bench can.
+    give_up_ms: a settled step slower than this ends the trial early. step_timeout_s: the longest a step may take.
+    """
+
+    stage: Stage
+    config: TrainingConfig
+    steps: range
+    block: int | None = None
+    keep: bool = False
+    give_up_ms: float | None = None
+    step_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run is doing: the order being measured, the trials so far, and the budget."""
+
+    order: Order | None
+    trials: int
+    best: Trial | None
+    spent_s: float
+    budget_s: float
+
+
+class Bench(Protocol):
+    """What a search needs; the replay of recorded trials offers the same."""
+
+    circumstances: Circumstances
+    seed: int
+    keeps_sessions: bool
+
+    @property
+    def remaining_s(self) -> float:
+        """What is left of the budget, in seconds; negative where it is overdrawn."""
+        ...
+
+    def measure(self, order: Order) -> Trial: ...
+
+    def release(self, config: TrainingConfig) -> None:
+        """End the session that was kept for a config, if one is."""
+        ...
+
+
+class LiveBench:
+    """Measures in child processes on the real device.
+
+    On a CPU sessions are kept where the search asks for it: a warmed-up child need not warm up again, and memory is
+    there for two. On a GPU a kept child would hold memory that the next trial needs, so each order gets a fresh one.
+    """
+
+    def __init__(
+        self, job: Job, machine: Machine, journal: Journal | None, budget_s: float, watch: Callable[[Progress], None]
+    ) -> None:
+        self.circumstances = Circumstances(
+            device_type=machine.device_type,
+            effective_batch=job.effective_batch,
+            compute_capability=machine.compute_capability or (0, 0),
+            native_bf16=machine.native_bf16,
+        )
+        self.seed = job.seed
+        self.keeps_sessions = machine.device_type == "cpu"
+        self.budget_s = budget_s
+        self.spent_s = 0.0
+        self.trials: list[Trial] = []
+        self._job = job
+        self._machine = machine
+        self._journal = journal
+        self._watch = watch
+        self._server: Server | None = None
+        self._kept: dict[TrainingConfig, Session] = {}
+
+    def use(self, server: Server) -> None:
+        """Measure with this server, on which the job is prepared."""
+        self._server = server
+
+    def close(self) -> None:
+        """End the server, and its children with it."""
+        # The server first: after a Ctrl-C an answer of its may still be under way, and no child may be reaped by it.
+        if self._server is not None:
+            self._server.close()
+        for session in self._kept.values():
+            session.close()
+        self._kept.clear()
+
+    @property
+    def remaining_s(self) -> float:
+        return self.budget_s - self.spent_s
+
+    def release(self, config: TrainingConfig) -> None:
+        session = self._kept.pop(config, None)
+        if session is not None:
+            session.close()
+
+    def measure(self, order: Order) -> Trial:
+        """The trial that answers an order: from the journal where it stands there, measured otherwise."""
+        self._watch(Progress(order, len(self.trials), self._best(), self.spent_s, self.budget_s))
+        trial = self._journal.find((order.stage, order.config, order.block)) if self._journal else None
+        if trial is None:
+            trial = self._measure(order)
+            if self._journal:
+                self._journal.append(trial)
+        self.trials.append(trial)
+        self.spent_s += trial.duration_s
+        self._watch(Progress(None, len(self.trials), self._best(), self.spent_s, self.budget_s))
+        return trial
+
+    def _measure(self, order: Order) -> Trial:
+        began_s = time.monotonic()
+        partial = _Partial()
+        probe = StateProbe(self._machine)
+        session: Session | None = None
+        cpu_before_s = 0.0
+        outcome, detail = Outcome.OK, ""
+        try:
+            session = self._kept.pop(order.config, None) or self._start(order.config)
+            cpu_before_s = session.cpu_s()
+            partial.take(session, order)
+        except TrialFailed as failure:
+            outcome, detail = failure.outcome, failure.detail
+        except BaseException:
+            if session is not None:
+                session.close()
+            raise
+        cpu_used_s = session.cpu_s() - cpu_before_s if session else 0.0
+        state = probe.read({session.pid} if session else set(), max(0.0, cpu_used_s))
+        if session is not None:
+            if outcome is Outcome.OK and order.keep and self.keeps_sessions:
+                self._kept[order.config] = session
+            else:
+                session.close()
+        return Trial(
+            number=len(self.trials) + 1,
+            stage=order.stage,
+            block=order.block,
+            config=order.config,
+            outcome=outcome,
+            detail=detail,
+            worst_case_ms=partial.worst_case_ms,
+            warmup_ms=tuple(partial.warmup_ms),
+            step_ms=tuple(partial.step_ms),
+            steps=tuple(partial.steps),
+            peak_memory_bytes=partial.peak_memory_bytes,
+            startup_s=partial.startup_s,
+            gave_up=partial.gave_up,
+            state=state,
+            duration_s=time.monotonic() - began_s,
+        )
+
+    def _start(self, config: TrainingConfig) -> Session:
+        """A fresh child; where an earlier trial took the server with it, from a fresh server."""
+        if self._server is None or not self._server.alive:
+            self._restart()
+        assert self._server is not None
+        return self._server.start(config)
+
+    def _restart(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._kept.clear()
+        self._server = Server(self._job.device)
+        self._server.prepare(self._job)
+
+    def _best(self) -> Trial | None:
+        timed = [trial for trial in self.trials if trial.outcome is Outcome.OK and trial.step_ms]
+        return max(timed, key=lambda trial: trial.median_images_per_second or 0.0, default=None)
+
+
+class _Partial:
+    """What a trial has measured so far; it stands whatever happens next."""
+
+    def __init__(self) -> None:
+        self.worst_case_ms: float | None = None
+        self.warmup_ms: list[float] = []
+        self.step_ms: list[float] = []
+        self.steps: list[int] = []
+        self.peak_memory_bytes: int | None = None
+        self.startup_s: float | None = None
+        self.gave_up = False
+        self._stalls: list[int] = []
+
+    def take(self, session: Session, order: Order) -> None:
+        """Take the steps of an order. Raises TrialFailed where one does not end well."""
+        fresh = session.steps_taken == 0
+        if fresh:
+            self.worst_case_ms = self._step(session, None, order)
+            self._warm_up(session, order)
+        for number in order.steps:
+            if self.gave_up:
+                break
+            self.step_ms.append(self._step(session, number, order))
+            self.steps.append(number)
+
+    def _warm_up(self, session: Session, order: Order) -> None:
+        """Steps until the time settles: until one does not beat all before it any more."""
+        for count in range(_WARMUP_STEPS_AT_MOST):
+            taken = self._step(session, count, order)
+            settled = count + 1 >= _WARMUP_STEPS and taken >= _SETTLED * min(self.warmup_ms, default=taken)
+            self.warmup_ms.append(taken)
+            if settled:
+                break
+        self.gave_up = order.give_up_ms is not None and min(self.warmup_ms) > order.give_up_ms
+
+    def _step(self, session: Session, number: int | None, order: Order) -> float:
+        if self.startup_s is None and session.steps_taken == 0:
+            answer = session.step(number, order.step_timeout_s)
+            self.startup_s = answer.began_s - session.ordered_s
+        else:
+            answer = session.step(number, order.step_timeout_s)
+        self.peak_memory_bytes = max(self.peak_memory_bytes or 0, answer.peak_memory_bytes)
+        self._stalls.append(answer.stalls)
+        # The allocator has run out in two consecutive steps: throughput collapses before memory does.
+        recent = self._stalls[-3:]
+        if len(recent) == 3 and recent[0] < recent[1] < recent[2]:
+            raise TrialFailed(
+                Outcome.THRASH, f"memory ran short in two consecutive steps ({answer.stalls} stalls in all)"
+            )
+        return answer.ms
+
+
+def fail_if_unusable(trial: Trial) -> None:
+    """Raise an AutotuneError where the baseline failed for a reason that no smaller batch mends."""
+    if trial.outcome in (Outcome.OK, Outcome.OUT_OF_MEMORY, Outcome.THRASH):
+        return
+    raise AutotuneError(
+        f"the baseline ({trial.config.label()}) does not train: {trial.outcome}, {trial.detail}; "
+        "nothing can be compared with it"
+    )

@@ -1,0 +1,105 @@
+"""The child's side of a trial: set up one training config, then take steps as ordered.
+
+Orders, one JSON object a message over a multiprocessing connection:
+    {"step": 3}           ->  {"ms": 12.3, "stalls": 0, "peak_memory_bytes": ..., "began": monotonic seconds}
+    {"worst_case": true}  ->  the same, on the worst-case batch
+A failure answers {"outcome": ..., "detail": ...} and ends the child; so does the end of the connection.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import os
+import re
+import signal
+import sys
+import time
+from multiprocessing.connection import Connection
+from typing import Any, Never
+
+import torch
+
+from autotune.config import TrainingConfig
+from autotune.errors import AutotuneError
+from autotune.probes.clock import timed
+from autotune.probes.memory import limit_memory, memory_stalls, peak_memory_bytes
+from autotune.records import Outcome
+from autotune.workload.prepare import Prepared
+from autotune.workload.step import OptimizerStep
+
+__all__ = ["run_child"]
+
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE)
+_UNSUPPORTED = re.compile(r"not implemented for|not supported|no kernel image", re.IGNORECASE)
+_PR_SET_PDEATHSIG = 1
+
+
+def run_child(prepared: Prepared, config: dict[str, Any], channel: int, threads: int) -> Never:
+    """Serve one trial over the descriptor channel, then end the process without the server's clean-up."""
+    _end_with_the_server()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    status = 1
+    with Connection(os.dup(channel)) as connection:
+        try:
+            _serve(prepared, TrainingConfig.model_validate(config), connection, threads)
+            status = 0
+        except EOFError:
+            status = 0
+        except BaseException as error:
+            outcome, detail = classify(error)
+            connection.send_bytes(json.dumps({"outcome": outcome, "detail": detail}).encode())
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _serve(prepared: Prepared, config: TrainingConfig, connection: Connection, threads: int) -> None:
+    job = prepared.job
+    torch.set_num_threads(job.threads or threads)
+    device = torch.device(job.device)
+    # Random weights reach denormal numbers that trained ones do not; on a CPU they slow a step down several times.
+    torch.set_flush_denormal(True)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    limit_memory(device, job.memory_limit_bytes)
+    step = OptimizerStep(prepared.model, config, job, device)
+    while True:
+        order = json.loads(connection.recv_bytes())
+        worst = "worst_case" in order
+        number = 0 if worst else int(order["step"])
+        items = prepared.pool.worst_case(config.batch_size) if worst else prepared.pool.step(number)
+        began = time.monotonic()
+        loss, milliseconds = timed(lambda items=items, number=number: step(items, number), device)  # type: ignore[misc]
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the loss is {loss.item()} in step {number}")
+        answer = {
+            "ms": milliseconds,
+            "stalls": memory_stalls(device),
+            "peak_memory_bytes": peak_memory_bytes(device),
+            "began": began,
+        }
+        connection.send_bytes(json.dumps(answer).encode())
+
+
+def classify(error: BaseException) -> tuple[Outcome, str]:
+    """The outcome that an exception in a trial stands for, and its first line."""
+    text = str(error).strip().split("\n")[0][:500]
+    detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return Outcome.OUT_OF_MEMORY, text or "out of memory"
+    if isinstance(error, FloatingPointError):
+        return Outcome.NON_FINITE, text
+    if isinstance(error, AutotuneError):
+        return Outcome.CRASHED, text
+    if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)):
+        return Outcome.OUT_OF_MEMORY, text
+    if isinstance(error, NotImplementedError) or (isinstance(error, RuntimeError) and _UNSUPPORTED.search(str(error))):
+        return Outcome.UNSUPPORTED, detail
+    return Outcome.CRASHED, detail
+
+
+def _end_with_the_server() -> None:
+    """Ask the kernel to kill this process when the server ends, so that no trial outlives a killed run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,212 @@
+"""The orderer's side of trials: a connection to the trial server, and one to each child. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from autotune import errors
+from autotune.config import TrainingConfig
+from autotune.records import Job, Machine, Outcome, WorkloadFacts
+
+__all__ = ["Server", "Session", "StepAnswer", "TrialFailed"]
+
+
+class TrialFailed(Exception):
+    """A trial ended otherwise than well; never leaves the tuner."""
+
+    def __init__(self, outcome: Outcome, detail: str) -> None:
+        super().__init__(f"{outcome}: {detail}")
+        self.outcome = outcome
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class StepAnswer:
+    """One step as the child timed it. began_s: monotonic time at which its first forward pass began."""
+
+    ms: float
+    stalls: int
+    peak_memory_bytes: int
+    began_s: float
+
+
+class Server:
+    """A running trial server. Use as a context manager: leaving it ends the server and every child."""
+
+    def __init__(self, device: str | None) -> None:
+        """Start a server and ask it for the machine. Raises what the server raises: InstallationError, DeviceError."""
+        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # The package may come from a place that only this process's sys.path knows.
+        package_root = str(Path(__file__).resolve().parents[2])
+        inherited = os.environ.get("PYTHONPATH")
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, (package_root, inherited))))
+        loud = bool(os.environ.get("AUTOTUNE_DEBUG"))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "autotune.tuner.server", str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=None if loud else self._log,
+            stderr=None if loud else self._log,
+            env=environment,
+            # Ctrl-C is for the orderer alone: it ends the trials in order, and keeps what was measured.
+            start_new_session=True,
+        )
+        theirs.close()
+        try:
+            self._answer("the trial server did not start")
+            answer = self._ask({"op": "machine", "device": device, "sys_path": sys.path})
+            self.machine = Machine.model_validate(answer["machine"])
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End the server and its children. Safe to call twice."""
+        self._control.close()
+        if self._process.poll() is None:
+            try:
+                self._process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._log.close()
+
+    def prepare(self, job: Job) -> WorkloadFacts:
+        """Build the model and decode the images. Raises UsageError or DataError as the job deserves."""
+        answer = self._ask({"op": "prepare", "job": job.model_dump(mode="json")})
+        return WorkloadFacts.model_validate(answer["workload"])
+
+    def start(self, config: TrainingConfig) -> Session:
+        """Fork a child for one training config."""
+        ordered_s = time.monotonic()
+        ours, theirs = Pipe()
+        with theirs:
+            message = json.dumps({"op": "fork", "config": config.model_dump(mode="json")}).encode()
+            try:
+                socket.send_fds(self._control, [message], [theirs.fileno()])
+                pid = self._answer("the trial server ended")["pid"]
+            except (OSError, errors.AutotuneError) as error:
+                ours.close()
+                raise TrialFailed(Outcome.CRASHED, f"the trial server ended: {error}") from None
+        return Session(self, pid, ours, ordered_s)
+
+    def reap(self, pid: int) -> tuple[int, bool]:
+        """Wait for a child's end: (exit status, negative for a signal; whether the kernel ran out of memory)."""
+        answer = self._ask({"op": "reap", "pid": pid})
+        return answer["status"], answer["oom_killed"]
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._control.send(json.dumps(order).encode())
+        except OSError:
+            raise errors.AutotuneError(f"the trial server ended: {self._last_words()}") from None
+        return self._answer("the trial server ended")
+
+    def _answer(self, what: str) -> dict[str, Any]:
+        data = self._control.recv(1 << 16)
+        if not data:
+            raise errors.AutotuneError(f"{what}: {self._last_words()}")
+        answer: dict[str, Any] = json.loads(data)
+        if "error" in answer:
+            raise getattr(errors, answer["error"])(answer["message"])
+        return answer
+
+    def _last_words(self) -> str:
+        """The last line that the server or a child printed, and how the server ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2)
+        if self._log.closed:
+            return "it was closed"
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return f"{lines[-1] if lines else 'it said nothing'} (exit status {self._process.returncode})"
+
+
+class Session:
+    """One child, alive and warmed up or on its way there."""
+
+    def __init__(self, server: Server, pid: int, connection: Connection, ordered_s: float) -> None:
+        self._server = server
+        self._connection = connection
+        self.pid = pid
+        self.ordered_s = ordered_s
+        self.steps_taken = 0
+
+    def step(self, number: int | None, timeout_s: float) -> StepAnswer:
+        """One optimizer step on the replayed batch `number`, or on the worst case where it is None.
+
+        Raises TrialFailed for whatever else happens; the session is over then.
+        """
+        order = {"worst_case": True} if number is None else {"step": number}
+        try:
+            self._connection.send_bytes(json.dumps(order).encode())
+            if not self._connection.poll(timeout_s):
+                self.close()
+                raise TrialFailed(Outcome.TIMEOUT, f"no step ended within {timeout_s:.1f} s")
+            answer = json.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            raise self._ended() from None
+        if "outcome" in answer:
+            self.close()
+            raise TrialFailed(Outcome(answer["outcome"]), answer["detail"])
+        self.steps_taken += 1
+        return StepAnswer(answer["ms"], answer["stalls"], answer["peak_memory_bytes"], answer["began"])
+
+    def cpu_s(self) -> float:
+        """CPU time that the child has used, in seconds; 0 once it is gone."""
+        try:
+            times = psutil.Process(self.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+    def close(self) -> None:
+        """End the child. Safe to call twice."""
+        if self._connection.closed:
+            return
+        self._connection.close()
+        # Until the server has reaped it the process id cannot pass to another; a dead server took its children along.
+        if self._server.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(errors.AutotuneError):
+                self._server.reap(self.pid)
+
+    def _ended(self) -> TrialFailed:
+        """What the end of a child without an answer means."""
+        self._connection.close()
+        try:
+            status, oom_killed = self._server.reap(self.pid)
+        except errors.AutotuneError as error:
+            return TrialFailed(Outcome.CRASHED, str(error))
+        if status == -signal.SIGKILL and oom_killed:
+            return TrialFailed(Outcome.OUT_OF_MEMORY, "killed by the kernel, which ran out of memory")
+        if status < 0:
+            return TrialFailed(Outcome.CRASHED, f"killed by {signal.Signals(-status).name}")
+        return TrialFailed(Outcome.CRASHED, f"the process ended with exit status {status}")

@@ -1,0 +1,40 @@
+"""What several folders of tests share; and the skipping, counted, of GPU tests where there is no GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from autotune.records import DataSpec
+
+RACCOON = Path(__file__).resolve().parents[2] / "shared" / "data" / "raccoon"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU here"))
+
+
+@pytest.fixture(scope="session")
+def raccoon() -> Path:
+    """The folder of the real photographs, which lie beside the repository."""
+    if not RACCOON.is_dir():
+        pytest.skip(f"no photographs at {RACCOON}")
+    return RACCOON
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("AUTOTUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> DataSpec:
+    path = tmp_path_factory.mktemp("tiny") / "items.pt"
+    torch.save(tiny.items(), path)
+    return DataSpec(kind="pickle", pickle_path=str(path), label="tiny")

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from autotune.records import DeviceState, Recommended
+from autotune.reports.caveats import caveats, is_unsettled
+from records import BASELINE, BF16, disturbed, faster, ok, race, run_record, verdict
+
+
+def test_an_undisturbed_run_has_none():
+    assert caveats(faster()) == []
+
+
+def test_each_disturbance_is_told_with_how_much_of_the_run_it_touched():
+    assert caveats(disturbed()) == [
+        "The run was interrupted before its end.",
+        "The race had 3 blocks only, which makes its interval wide; a larger --budget pays for more.",
+        "The interval spans 30% of the ratio: something disturbed the race; measure again.",
+        "In 7 of 9 trials, 6 of them in the race, the device was throttled: software power cap.",
+        "In 7 of 9 trials, 6 of them in the race, other processes used the GPU: up to 2 at a time.",
+        "In 1 of 9 trials step times had not settled: default, batch 16.",
+        "In 7 of 9 trials, 6 of them in the race, part of the device's state could not be read: power.",
+        "bf16 + channels_last, batch 16 itself failed in 1 of 5 trials: 1 crashed.",
+    ]
+
+
+@pytest.mark.parametrize(("cores", "told"), [(None, False), (0.1, False), (1.3, True)])
+def test_other_processes_on_the_cpu_are_told_above_housekeeping(cores, told):
+    record = run_record([ok(BASELINE, 100.0, state=DeviceState(cpu_load_by_others=cores))])
+    assert caveats(record) == ["In 1 of 1 trial other processes kept the CPU busy: up to 1.3 cores."] * told
+
+
+def test_few_blocks_are_told_and_enough_are_not():
+    def notes(blocks: int) -> list[str]:
+        recommendation = Recommended(config=BF16, verdict=verdict(BF16, 2.0, blocks))
+        return caveats(run_record(race(BF16, 100.0, 50.0, blocks), recommendation=recommendation))
+
+    assert len(notes(4)) == 1
+    assert notes(5) == []
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "unsettled"),
+    [
+        ((100.0,) * 7, False),
+        ((100.0,) * 8, False),
+        ((100.0,) * 4 + (101.0,) * 4, False),
+        ((130.0,) * 4 + (100.0,) * 4, True),
+        ((100.0, 130.0) * 4, False),
+        ((200.0,) * 2, False),
+    ],
+)
+def test_a_shift_between_the_halves_is_unsettled(step_ms, unsettled):
+    assert is_unsettled(ok(BASELINE, 1.0, step_ms=step_ms)) is unsettled
+
+
+def test_random_steps_are_seldom_called_unsettled():
+    draw = random.Random(0)
+    found = sum(
+        is_unsettled(ok(BASELINE, 1.0, step_ms=tuple(draw.gauss(100.0, 20.0) for _ in range(10)))) for _ in range(300)
+    )
+    assert found < 0.1 * 300

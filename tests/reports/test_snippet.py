@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from autotune.config import Precision, TrainingConfig
+from autotune.reports.snippet import training_snippet
+
+
+class Detector(nn.Module):
+    """Batches its images itself, as torchvision's detectors do, and remembers what reached its backbone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 4, 3)
+        self.seen: list[tuple[bool, torch.dtype]] = []
+
+    def forward(self, images, targets):
+        features = self.backbone(torch.stack(images))
+        nhwc = features.is_contiguous(memory_format=torch.channels_last)
+        self.seen.append((nhwc, features.dtype))
+        return {"loss": features.float().square().mean(), "other": features.float().abs().mean()}
+
+
+class CountingSGD(torch.optim.SGD):
+    steps = 0
+
+    def step(self, *args, **kwargs):
+        self.steps += 1
+        return super().step(*args, **kwargs)
+
+
+def run(config: TrainingConfig, batches: int) -> tuple[Detector, CountingSGD]:
+    torch.manual_seed(0)
+    model = Detector()
+    optimizer = CountingSGD(model.parameters(), lr=0.1)
+    images = [torch.rand(3, 8, 8) for _ in range(config.batch_size)]
+    source = training_snippet(config, "cpu")
+    exec(
+        compile(source, "snippet", "exec"), {"model": model, "optimizer": optimizer, "loader": [(images, [])] * batches}
+    )
+    return model, optimizer
+
+
+def test_it_trains_as_the_config_says():
+    config = TrainingConfig(batch_size=2, accumulation_steps=2, precision=Precision.BF16, channels_last=True)
+    model, optimizer = run(config, batches=4)
+    assert model.seen == [(True, torch.bfloat16)] * 4
+    assert optimizer.steps == 2
+
+
+def test_accumulation_makes_the_step_of_the_whole_batch():
+    whole, _ = run(TrainingConfig(batch_size=2, precision=Precision.FP32), batches=1)
+    halves, _ = run(TrainingConfig(batch_size=2, accumulation_steps=3, precision=Precision.FP32), batches=3)
+    torch.testing.assert_close(whole.backbone.weight, halves.backbone.weight)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainingConfig(batch_size=2, precision=precision, channels_last=nhwc, cudnn_benchmark=benchmark)
+        for precision, nhwc, benchmark in itertools.product(Precision, (True, False), (True, False, None))
+    ],
+)
+def test_every_config_gives_valid_python(config):
+    source = training_snippet(config, "cuda")
+    compile(source, "snippet", "exec")
+    assert ("autocast" in source) == (config.precision in (Precision.FP16, Precision.BF16))
+    assert ("GradScaler" in source) == (config.precision is Precision.FP16)
+    assert ("fp32_precision" in source) == (config.precision in (Precision.FP32, Precision.TF32))
+    assert ("cudnn.benchmark = True" in source) == (config.cudnn_benchmark is True)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from autotune.records import Outcome, Stage
+from autotune.reports.table import trials_frame
+from records import BASELINE, BF16, TF32, failed, faster, ok, race, run_record, tie, verdict
+
+
+def test_each_config_has_one_row_the_baseline_first_then_the_fastest_then_the_failures():
+    frame = trials_frame(faster())
+    assert list(frame["setting"]) == [
+        "default, batch 16",
+        "bf16 + channels_last, batch 16",
+        "tf32, batch 16",
+        "fp16, batch 16",
+        "default, batch 8 x 2",
+        "default, batch 4 x 4",
+        "default, batch 2 x 8",
+    ]
+    assert list(frame["outcome"][3:]) == ["non_finite", "crashed", "timeout", "out_of_memory"]
+    assert list(frame["is_baseline"]).index(True) == 0
+    assert list(frame["is_recommended"]).index(True) == 1
+
+
+def test_the_ratio_compares_the_same_images():
+    # The candidate timed only the two slowest of the baseline's eight batches: medians would call it slower.
+    slowest = ok(TF32, 80.0, step_ms=(80.0 * 1.3, 80.0 * 1.2), steps=(1, 5))
+    row = trials_frame(run_record([ok(BASELINE, 100.0, Stage.BASELINE), slowest])).iloc[1]
+    assert row["ratio"] == pytest.approx(100 / 80)
+    assert row["median_images_per_second"] < 16 / 0.080
+
+
+def test_without_a_common_step_the_ratio_is_that_of_the_medians():
+    other = ok(TF32, 50.0, first_step=1000)
+    row = trials_frame(run_record([ok(BASELINE, 100.0, Stage.BASELINE), other])).iloc[1]
+    assert row["ratio"] == pytest.approx(2.0)
+
+
+def test_the_race_is_pooled_apart_from_the_search():
+    # The machine became twice as slow before the race: neither ratio may mix the two.
+    trials = [ok(BASELINE, 100.0, Stage.BASELINE), ok(BF16, 50.0), *race(BF16, 200.0, 100.0, blocks=4)]
+    row = trials_frame(run_record(trials)).iloc[1]
+    assert row["ratio"] == pytest.approx(2.0)
+    assert row["race_ratio"] == pytest.approx(2.0)
+    assert row["median_images_per_second"] == pytest.approx(2 * row["race_images_per_second"])
+
+
+def test_the_candidates_race_ratio_is_the_verdicts():
+    record = faster()
+    assert trials_frame(record).iloc[1]["race_ratio"] == verdict(BF16, 2.31, 8).ratio
+
+
+def test_a_baseline_raced_against_itself_is_one_row():
+    frame = trials_frame(tie())
+    assert len(frame) == 1
+    assert frame.iloc[0]["race_ratio"] == 1.0
+    assert frame.iloc[0]["trials"] == 3
+
+
+def test_spread_best_and_peak_come_from_the_trials():
+    trials = [
+        ok(BASELINE, 100.0, Stage.BASELINE, peak_memory_bytes=2**30),
+        ok(BASELINE, 80.0, peak_memory_bytes=2**31),
+    ]
+    row = trials_frame(run_record(trials)).iloc[0]
+    assert row["best_images_per_second"] == pytest.approx(16 / 0.080)
+    assert row["p10_images_per_second"] < row["median_images_per_second"] < row["p90_images_per_second"]
+    assert row["peak_memory_gib"] == 2.0
+
+
+def test_a_config_that_failed_once_says_so_in_its_row():
+    trials = [ok(BASELINE, 100.0, Stage.BASELINE), failed(BASELINE, Outcome.CRASHED, "killed by SIGKILL")]
+    row = trials_frame(run_record(trials)).iloc[0]
+    assert row["outcome"] == "ok"
+    assert row["notes"] == "1 of 2 trials failed: crashed"
+
+
+def test_a_failed_config_has_no_figures():
+    trials = [ok(BASELINE, 100.0, Stage.BASELINE), failed(BF16, Outcome.OUT_OF_MEMORY, "2 GiB")]
+    row = trials_frame(run_record(trials)).iloc[1]
+    assert math.isnan(row["median_images_per_second"])
+    assert math.isnan(row["ratio"])
+
+
+def test_a_record_without_trials_is_an_empty_table(any_record):
+    frame = trials_frame(any_record)
+    assert len(frame) == len({trial.config for trial in any_record.trials})
+    assert frame["ratio"].dtype == float

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from autotune.reports import terminal
+from records import FACTS, H200, disturbed, faster, interrupted, nothing_measured, run_record, tie
+
+
+def test_every_kind_of_run_renders(any_record):
+    text = terminal.render(any_record)
+    assert any_record.job.model.name in text
+    assert "nan" not in text.lower()
+    assert "None" not in text
+
+
+def test_the_verdict_and_what_to_do_stand_at_the_top():
+    lines = terminal.render(faster()).splitlines()
+    assert lines[2] == "bf16 + channels_last, batch 16: 2.31x [2.28, 2.34] faster than your baseline."
+    assert lines[3] == "Train with bf16 + channels_last, batch 16: it peaked at 41.0 of 139.8 GiB."
+
+
+def test_failures_are_listed_with_outcome_and_detail():
+    text = terminal.render(faster())
+    assert "- fp16, batch 16: non_finite: loss is inf at step 3" in text
+    assert "- default, batch 8 x 2: crashed: killed by SIGSEGV last words: <b>core dumped</b>" in text
+
+
+def test_what_was_left_out_is_listed_with_its_reason():
+    text = terminal.render(faster())
+    assert "- precision: fp16 diverged" in text
+    assert "- 2 configs for want of budget: bf16 + channels_last, batch 8 x 2; " in text
+
+
+def test_a_tie_keeps_the_baseline_and_notes_of_the_workload_are_shown():
+    text = terminal.render(tie())
+    assert "No real difference: fp32, batch 4" in text
+    assert "Keep your baseline, fp32, batch 4: it peaked at 3.0 of 24.0 GiB." in text
+    assert "- input reduced to 320 px" in text
+
+
+def test_what_weakens_the_verdict_follows_it():
+    text = terminal.render(disturbed())
+    assert text.index("What weakens this:") < text.index("vs baseline")
+    for words in ("interrupted before", "3 blocks only", "throttled: software power cap", "up to 2 at a time"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        (interrupted(), "No verdict: the run was interrupted. 2 of 2 trials gave a time."),
+        (nothing_measured(), "No verdict: the run failed: no CUDA GPU. Nothing was measured."),
+    ],
+)
+def test_a_run_without_a_verdict_says_why(record, sentence):
+    assert sentence in terminal.render(record)
+
+
+def test_a_name_cannot_move_the_cursor():
+    record = run_record(workload=FACTS.model_copy(update={"model": "a\x1b[2Jb\u202ec\nd"}), machine=H200)
+    first = terminal.render(record).splitlines()[0]
+    assert first.startswith("a?[2Jb?c d on NVIDIA H200")
+
+
+def test_reports_load_no_torch():
+    code = (
+        "import sys; from autotune.reports import terminal, markdown, trials_csv, table;"
+        "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import pandas as pd
+import pytest
+
+from autotune.config import KNOBS
+from autotune.records import Outcome
+from autotune.reports import trials_csv
+from records import BASELINE, failed, faster, run_record
+
+
+def test_each_trial_is_a_row_that_pandas_reads_back(any_record):
+    frame = pd.read_csv(io.StringIO(trials_csv.render(any_record)))
+    assert len(frame) == len(any_record.trials)
+    for trial, row in zip(any_record.trials, frame.to_dict("records"), strict=True):
+        assert row["number"] == trial.number
+        assert row["outcome"] == trial.outcome
+        assert row["batch_size"] == trial.config.batch_size
+        assert row["samples"] == len(trial.step_ms)
+        if trial.step_ms:
+            assert row["median_images_per_second"] == pytest.approx(trial.median_images_per_second)
+            assert row["peak_memory_bytes"] == trial.peak_memory_bytes
+
+
+def test_every_knob_is_a_column():
+    header = next(csv.reader(io.StringIO(trials_csv.render(faster()))))
+    assert {knob.name for knob in KNOBS} <= set(header)
+
+
+def test_absent_values_are_empty_and_whole_numbers_stay_whole():
+    rows = list(csv.DictReader(io.StringIO(trials_csv.render(faster()))))
+    assert rows[0]["block"] == rows[3]["median_images_per_second"] == rows[3]["peak_memory_bytes"] == ""
+    assert rows[7]["block"] == "0"
+    assert rows[0]["peak_memory_bytes"] == str(62 * 2**30)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_childs_last_words_stay_one_cell(end):
+    detail = f'two{end}lines, a comma and "quotes"'
+    text = trials_csv.render(run_record([failed(BASELINE, Outcome.CRASHED, detail)]))
+    for cells in (
+        list(csv.DictReader(io.StringIO(text, newline=""))),
+        pd.read_csv(io.StringIO(text)).to_dict("records"),
+    ):
+        assert [cell["detail"] for cell in cells] == ['two\nlines, a comma and "quotes"']

@@ -1,0 +1,72 @@
+"""A bench whose speeds, memory and failures are known, for tests of decisions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from autotune.config import Circumstances, TrainingConfig
+from autotune.records import Outcome, Trial
+from autotune.tuner.bench import Order
+
+
+class SimulatedBench:
+    """Measures step_s(config) with log-normal noise on every step, and charges the budget as the real one does."""
+
+    def __init__(
+        self,
+        where: Circumstances,
+        step_s: Callable[[TrainingConfig], float],
+        *,
+        budget_s: float = 180.0,
+        noise: float = 0.0,
+        seed: int = 0,
+        fails: Callable[[TrainingConfig], Outcome] = lambda config: Outcome.OK,
+        memory_bytes: Callable[[TrainingConfig], int] = lambda config: 1000 * config.batch_size,
+    ) -> None:
+        self.circumstances = where
+        self.seed = seed
+        self.keeps_sessions = where.on_cpu
+        self.remaining_s = budget_s
+        self.trials: list[Trial] = []
+        self.alive: set[TrainingConfig] = set()
+        self._step_s = step_s
+        self._noise = noise
+        self._dice = random.Random(seed)
+        self._fails = fails
+        self._memory_bytes = memory_bytes
+
+    def measure(self, order: Order) -> Trial:
+        config = order.config
+        fresh = config not in self.alive
+        outcome = self._fails(config)
+        step_s = self._step_s(config)
+        gave_up = order.give_up_ms is not None and 1000.0 * step_s > order.give_up_ms
+        timed = outcome is Outcome.OK and not gave_up
+        samples = tuple(
+            1000.0 * step_s * self._dice.lognormvariate(0.0, self._noise) for _ in order.steps if timed
+        )
+        duration_s = sum(samples) / 1000.0 + (0.3 + 3 * step_s if fresh else 0.0)
+        self.remaining_s -= duration_s
+        if order.keep and self.keeps_sessions and outcome is Outcome.OK:
+            self.alive.add(config)
+        trial = Trial(
+            number=len(self.trials) + 1,
+            stage=order.stage,
+            config=config,
+            block=order.block,
+            outcome=outcome,
+            detail="" if outcome is Outcome.OK else "as the test wants it",
+            worst_case_ms=1000.0 * step_s if fresh else None,
+            warmup_ms=(1000.0 * step_s,) * 2 if fresh else (),
+            step_ms=samples,
+            steps=tuple(order.steps) if timed else (),
+            peak_memory_bytes=self._memory_bytes(config),
+            gave_up=gave_up,
+            duration_s=duration_s,
+        )
+        self.trials.append(trial)
+        return trial
+
+    def release(self, config: TrainingConfig) -> None:
+        self.alive.discard(config)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import random
+
+import pydantic
+import pytest
+import torch
+import yaml
+
+from autotune.config import KNOBS, Circumstances, Knob, Precision, TrainingConfig
+from autotune.errors import UsageError
+
+CPU = Circumstances("cpu", effective_batch=4)
+CPU_BF16 = Circumstances("cpu", effective_batch=4, native_bf16=True)
+VOLTA = Circumstances("cuda", effective_batch=16, compute_capability=(7, 0))
+HOPPER = Circumstances("cuda", effective_batch=16, compute_capability=(9, 0), native_bf16=True)
+
+
+def knob(name: str) -> Knob:
+    return next(knob for knob in KNOBS if knob.name == name)
+
+
+def test_every_field_of_the_config_is_a_knob():
+    assert [knob.name for knob in KNOBS] == list(TrainingConfig.model_fields)
+
+
+@pytest.mark.parametrize("where", [CPU, CPU_BF16, VOLTA, HOPPER])
+def test_every_candidate_makes_a_config_with_a_label_and_a_caution(where):
+    baseline = TrainingConfig.baseline(where)
+    for one in KNOBS:
+        for value in one.candidates(where):
+            config = TrainingConfig(**{**baseline.model_dump(), one.name: value})
+            assert config.label()
+            assert len(config.caution()) == len(baseline.caution())
+
+
+@pytest.mark.parametrize(
+    ("effective_batch", "sizes"), [(16, (16, 8, 4, 2, 1)), (6, (6, 3, 2, 1)), (7, (7, 1)), (1, (1,))]
+)
+def test_batch_sizes_are_the_divisors_of_the_effective_batch_largest_first(effective_batch, sizes):
+    assert knob("batch_size").candidates(Circumstances("cuda", effective_batch)) == sizes
+
+
+@pytest.mark.parametrize(
+    ("where", "precisions"),
+    [
+        (CPU, ("fp32", "bf16")),
+        (CPU_BF16, ("bf16", "fp32")),
+        (VOLTA, ("fp16", "default")),
+        (HOPPER, ("bf16", "fp16", "tf32", "default", "fp32")),
+    ],
+)
+def test_precisions_are_those_that_the_device_has(where, precisions):
+    assert knob("precision").candidates(where) == precisions
+
+
+@pytest.mark.parametrize("where", [CPU, VOLTA])
+def test_a_precision_that_is_left_out_has_a_reason(where):
+    assert set(knob("precision").candidates(where)) < set(Precision)
+    assert knob("precision").why_left_out(where).startswith("precision: ")
+
+
+def test_cudnn_means_nothing_on_a_cpu():
+    assert knob("cudnn_benchmark").candidates(CPU) == ()
+    assert "NVIDIA" in knob("cudnn_benchmark").why_left_out(CPU)
+    assert knob("cudnn_benchmark").why_left_out(HOPPER) is None
+    assert TrainingConfig.baseline(CPU).cudnn_benchmark is None
+
+
+@pytest.mark.parametrize(
+    ("where", "batch_size", "label"),
+    [
+        (HOPPER, None, "default, batch 16"),
+        (HOPPER, 4, "default, batch 4 x 4"),
+        (CPU, None, "fp32, batch 4"),
+    ],
+)
+def test_the_baseline_is_an_untuned_loop(where, batch_size, label):
+    config = TrainingConfig.baseline(where, batch_size)
+    assert config.label() == label
+    assert config.images_per_step == where.effective_batch
+    assert config.channels_last is False
+    assert not config.cudnn_benchmark
+
+
+@pytest.mark.parametrize(
+    ("fields", "label"),
+    [
+        ({}, "defaults, batch 2"),
+        ({"precision": "bf16", "channels_last": True}, "bf16 + channels_last, batch 2"),
+        (
+            {"precision": "fp16", "channels_last": True, "cudnn_benchmark": True, "accumulation_steps": 3},
+            "fp16 + channels_last + cudnn.benchmark, batch 2 x 3",
+        ),
+    ],
+)
+def test_labels(fields, label):
+    assert TrainingConfig(batch_size=2, **fields).label() == label
+
+
+def test_another_batch_size_keeps_the_effective_batch_exactly():
+    config = TrainingConfig.baseline(HOPPER).at_batch_size(2, 16)
+    assert (config.batch_size, config.accumulation_steps) == (2, 8)
+    with pytest.raises(UsageError, match="batch_size 3 does not divide the effective batch 16"):
+        config.at_batch_size(3, 16)
+
+
+def test_caution_puts_numerics_before_everything_else():
+    def at(precision: str, **settings: bool) -> TrainingConfig:
+        return TrainingConfig(batch_size=2, precision=precision, **{"channels_last": False, **settings})
+
+    ordered = [
+        at("fp32"),
+        at("fp32", channels_last=True),
+        at("default"),
+        at("tf32"),
+        at("bf16"),
+        at("bf16", channels_last=True),
+        at("fp16"),
+    ]
+    shuffled = random.Random(0).sample(ordered, len(ordered))
+    assert sorted(shuffled, key=TrainingConfig.caution) == ordered
+
+
+@pytest.mark.parametrize("field", [{"batch_size": 0}, {"accumulation_steps": 0}, {"precision": "fp8"}, {"speed": 11}])
+def test_values_that_make_no_sense_are_refused(field):
+    with pytest.raises(pydantic.ValidationError):
+        TrainingConfig(**{"batch_size": 2, **field})
+
+
+def test_yaml_round_trip(tmp_path):
+    path = tmp_path / "config.yaml"
+    for config in (
+        TrainingConfig.baseline(CPU),
+        TrainingConfig(batch_size=4, accumulation_steps=4, precision=Precision.BF16, cudnn_benchmark=True),
+    ):
+        config.save(path)
+        assert TrainingConfig.load(path) == config
+        assert list(yaml.safe_load(path.read_text(encoding="utf-8"))) == list(TrainingConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("batch_size: [", "not a readable training config"),
+        ("- a\n- b\n", "a training config is a mapping of knobs to values"),
+        ("", "a training config is a mapping of knobs to values"),
+        ("batch_size: 4\nprecision: fp8\n", r"precision: Input should be .* \(got 'fp8'\)"),
+        ("batch_size: many\n", r"batch_size: .* \(got 'many'\)"),
+        ("batch_size: 4\nlr: 0.1\n", r"lr: Extra inputs are not permitted \(got 0\.1\)"),
+        ("precision: bf16\n", "batch_size: Field required"),
+    ],
+)
+def test_a_bad_config_file_gets_one_sentence(tmp_path, text, sentence):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"mine\.yaml: {sentence}") as error:
+        TrainingConfig.load(path)
+    assert "pydantic" not in str(error.value)
+
+
+def test_an_absent_config_file_gets_one_sentence(tmp_path):
+    with pytest.raises(UsageError, match=r"absent\.yaml: not a readable training config .* give a YAML file"):
+        TrainingConfig.load(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        (None, None),
+        ("default", None),
+        ("fp32", None),
+        ("tf32", None),
+        ("bf16", torch.bfloat16),
+        ("fp16", torch.float16),
+    ],
+)
+def test_autocast_and_scaler_follow_the_precision(precision, dtype):
+    config = TrainingConfig(batch_size=1, precision=precision)
+    a = torch.ones(2, 2)
+    with config.autocast("cpu"):
+        assert (a @ a).dtype == (dtype or torch.float32)
+    assert config.grad_scaler("cpu").is_enabled() == (precision == "fp16")
+
+
+@pytest.fixture
+def global_flags():
+    """Puts torch's global flags back."""
+    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = matmul.fp32_precision, conv.fp32_precision, torch.backends.cudnn.benchmark
+    yield
+    matmul.fp32_precision, conv.fp32_precision, torch.backends.cudnn.benchmark = before
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("fp32", "ieee"), ("tf32", "tf32")])
+def test_fp32_and_tf32_hold_for_products_and_convolutions_alike(global_flags, precision, kind):
+    TrainingConfig(batch_size=1, precision=precision, cudnn_benchmark=True).apply(torch.nn.Identity())
+    assert torch.backends.cuda.matmul.fp32_precision == kind
+    assert torch.backends.cudnn.conv.fp32_precision == kind
+    assert torch.backends.cudnn.benchmark is True
+
+
+def test_the_default_precision_touches_nothing(global_flags):
+    before = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    model = torch.nn.Identity()
+    assert TrainingConfig(batch_size=1, precision="default").apply(model) is model
+    assert (torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision) == before

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+
+import pydantic
+import pytest
+
+from autotune.errors import RecordError
+from autotune.records import SCHEMA_VERSION, RunRecord, load_run
+from records import EVERY_KIND, faster
+
+
+@pytest.fixture(params=EVERY_KIND)
+def record(request):
+    return EVERY_KIND[request.param]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Writes a changed copy of a good record's content and returns its path."""
+
+    def write(change) -> str:
+        content = json.loads(faster().to_json())
+        change(content)
+        path = tmp_path / "run.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def test_a_record_comes_back_as_it_was_from_a_file_or_its_directory(record, tmp_path):
+    (tmp_path / "run.json").write_text(record.to_json(), encoding="utf-8")
+    assert load_run(tmp_path) == record
+    assert load_run(str(tmp_path / "run.json")) == record
+
+
+def test_derived_figures_are_printed_and_not_stored():
+    stored = json.loads(faster().to_json())
+    printed = json.loads(faster().to_json(computed=True))
+    assert "images_per_second" not in stored["trials"][0]
+    assert printed["trials"][0]["images_per_second"][0] == pytest.approx(16 / 0.4)
+    for trial in printed["trials"]:
+        del trial["images_per_second"]
+    assert printed == stored
+
+
+def test_the_median_throughput_is_over_whole_steps():
+    trials = faster().trials
+    assert trials[0].median_images_per_second == pytest.approx(16 / 0.4)
+    assert trials[3].median_images_per_second is None
+
+
+def test_records_are_frozen_and_closed():
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        faster().status = "failed"
+    with pytest.raises(pydantic.ValidationError, match="Extra inputs"):
+        RunRecord(**faster().model_dump(exclude={"trials": {"__all__": {"images_per_second"}}}), typo=1)
+
+
+def test_an_absent_record_says_what_to_give(tmp_path):
+    with pytest.raises(RecordError, match=r"absent: no run record can be read there .* give a run directory"):
+        load_run(tmp_path / "absent")
+    with pytest.raises(RecordError, match=r"run\.json: no run record"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema_version": 1, "status": "fini', b"\xff\xfe", b"not json"])
+def test_a_truncated_record_is_not_a_run_record(tmp_path, content):
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match=r"run\.json: not a run record: "):
+        load_run(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "3", "null", '{"schema_version": "one"}'])
+def test_json_of_another_kind_is_not_a_run_record(tmp_path, content):
+    path = tmp_path / "run.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(RecordError, match="it has no schema_version"):
+        load_run(path)
+
+
+def test_a_newer_schema_asks_for_an_update(saved):
+    newer = SCHEMA_VERSION + 1
+    with pytest.raises(RecordError, match=rf"schema_version {newer} is newer than .* \({SCHEMA_VERSION}\); update"):
+        load_run(saved(lambda content: content.update(schema_version=newer)))
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda content: content.update(budget_s="soon"), "budget_s"),
+        (lambda content: content["trials"][1].update(outcome="fine"), r"trials\.1\.outcome"),
+        (lambda content: content["trials"][0]["config"].update(batch_size=0), r"trials\.0\.config\.batch_size"),
+        (lambda content: content["machine"].update(colour="red"), r"machine\.colour"),
+        (lambda content: content.pop("job"), "job"),
+        (lambda content: content.update(trials="none"), "trials"),
+    ],
+)
+def test_a_wrong_field_is_named(saved, change, field):
+    with pytest.raises(RecordError, match=rf"run\.json: {field}: "):
+        load_run(saved(change))

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import pytest
+from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.errors import AutotuneError, DeviceError
+from autotune.records import Outcome, Stage, VerdictKind
+from autotune.tuner.search import Findings, FirstSearch
+from autotune.tuner.space import Space
+from simulated import SimulatedBench
+
+CPU = Circumstances("cpu", 4)
+GPU = Circumstances("cuda", 16, (9, 0), native_bf16=True)
+
+
+def _step_s(config: TrainingConfig) -> float:
+    """bf16 is worth 2x, channels_last 1.3x with it and a loss without, small batches lose a little."""
+    seconds = 1.0
+    if config.precision is Precision.BF16:
+        seconds /= 2.0 * (1.3 if config.channels_last else 1.0)
+    elif config.channels_last:
+        seconds *= 1.1
+    return seconds * (1.0 + 0.1 * (config.accumulation_steps - 1))
+
+
+def _find(bench: SimulatedBench, **space: object) -> Findings:
+    return FirstSearch().run(bench, Space(bench.circumstances, **space))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("where", [CPU, GPU])
+def test_the_best_settings_win_though_they_interact(where: Circumstances) -> None:
+    bench = SimulatedBench(where, _step_s, noise=0.005, budget_s=300.0)
+    found = _find(bench)
+    assert found.recommendation.config.precision is Precision.BF16
+    assert found.recommendation.config.channels_last
+    assert found.recommendation.config.batch_size == where.effective_batch
+    result = found.recommendation.verdict
+    assert result.kind is VerdictKind.FASTER
+    assert result.ratio == pytest.approx(2.6, rel=0.02)
+
+
+def test_the_baseline_is_measured_first_and_is_pytorchs_defaults() -> None:
+    bench = SimulatedBench(GPU, _step_s)
+    found = _find(bench)
+    first = bench.trials[0]
+    assert first.stage is Stage.BASELINE
+    assert first.config == found.baseline
+    assert first.config == TrainingConfig(
+        batch_size=16, precision=Precision.DEFAULT, channels_last=False, cudnn_benchmark=False
+    )
+
+
+def test_the_baseline_goes_to_the_largest_divisor_that_fits_and_others_may_go_beyond_it() -> None:
+    def fits(config: TrainingConfig) -> Outcome:
+        limit = 8 if config.precision in (Precision.BF16, Precision.FP16) else 4
+        return Outcome.OK if config.batch_size <= limit else Outcome.OUT_OF_MEMORY
+
+    bench = SimulatedBench(GPU, _step_s, fails=fits, budget_s=600.0)
+    found = _find(bench)
+    assert found.baseline.batch_size == 4
+    assert found.baseline.accumulation_steps == 4
+    assert found.recommendation.config.batch_size == 8
+    assert all(trial.config.images_per_step == 16 for trial in bench.trials)
+
+
+def test_nothing_is_recommended_that_failed() -> None:
+    def fails(config: TrainingConfig) -> Outcome:
+        return Outcome.NON_FINITE if config.precision is Precision.BF16 else Outcome.OK
+
+    found = _find(SimulatedBench(CPU, _step_s, fails=fails))
+    assert found.recommendation.config.precision is Precision.FP32
+    assert found.recommendation.verdict.kind is not VerdictKind.FASTER
+
+
+def test_an_a_a_run_says_no_real_difference() -> None:
+    bench = SimulatedBench(CPU, _step_s, noise=0.02)
+    found = _find(bench, settings_fixed=True)
+    assert {trial.config for trial in bench.trials} == {found.baseline}
+    assert found.recommendation.verdict.kind is VerdictKind.NO_REAL_DIFFERENCE
+    assert found.recommendation.verdict.ratio == pytest.approx(1.0, abs=0.05)
+    assert found.recommendation.config == found.baseline
+
+
+def test_equal_speeds_are_no_real_difference_in_nearly_all_runs() -> None:
+    kinds = [
+        _find(SimulatedBench(CPU, lambda config: 0.7, noise=0.02, seed=seed)).recommendation.verdict.kind
+        for seed in range(200)
+    ]
+    # 2.5% are expected by the interval alone; more than 6% of 200 has a chance of one in a thousand.
+    assert kinds.count(VerdictKind.FASTER) <= 12
+
+
+@pytest.mark.parametrize("where", [CPU, GPU])
+@pytest.mark.parametrize("step_s", [0.05, 1.0, 4.0])
+def test_the_budget_is_kept_and_still_buys_a_verdict(where: Circumstances, step_s: float) -> None:
+    budget_s = 90.0 if where.on_cpu else 300.0
+    bench = SimulatedBench(where, lambda config: step_s * _step_s(config), noise=0.01, budget_s=budget_s)
+    found = _find(bench)
+    assert bench.remaining_s >= -2.0 * step_s, "over by a block at the most"
+    assert found.recommendation.verdict.ratio is not None
+
+
+def test_a_budget_too_small_for_a_race_says_so() -> None:
+    found = _find(SimulatedBench(CPU, lambda config: 30.0, budget_s=60.0))
+    assert found.recommendation.verdict.kind is VerdictKind.NOT_MEASURED
+    assert "--budget" in found.recommendation.verdict.sentence
+    assert found.recommendation.config == found.baseline
+    assert found.not_tried
+
+
+def test_a_baseline_that_crashes_ends_the_run_with_its_reason() -> None:
+    with pytest.raises(AutotuneError, match="as the test wants it"):
+        _find(SimulatedBench(CPU, _step_s, fails=lambda config: Outcome.CRASHED))
+
+
+def test_a_model_that_never_fits_ends_the_run() -> None:
+    with pytest.raises(DeviceError, match="not even one image"):
+        _find(SimulatedBench(CPU, _step_s, fails=lambda config: Outcome.OUT_OF_MEMORY))
+
+
+def test_a_users_baseline_is_the_reference() -> None:
+    own = TrainingConfig(batch_size=2, accumulation_steps=2, precision=Precision.BF16, channels_last=False)
+    found = _find(SimulatedBench(CPU, _step_s, noise=0.002), baseline=own)
+    assert found.baseline == own
+    result = found.recommendation.verdict
+    assert result.ratio == pytest.approx(1.3, rel=0.15)
+
+
+def test_only_the_baseline_and_the_leader_stay_alive() -> None:
+    bench = SimulatedBench(CPU, _step_s, noise=0.005, budget_s=600.0)
+    found = _find(bench)
+    assert bench.alive == {found.baseline, found.recommendation.config}

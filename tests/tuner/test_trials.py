@@ -1,0 +1,144 @@
+"""Every outcome of a trial, caused for real in a child process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.records import Job, Outcome, Stage, Trial
+from autotune.tuner.bench import LiveBench, Order
+from autotune.tuner.session import Server, TrialFailed
+
+import tiny
+
+BASELINE = TrainingConfig.baseline(Circumstances("cpu", tiny.EFFECTIVE_BATCH))
+
+
+def _order(batch_size: int, *, step_timeout_s: float = 30.0, keep: bool = False, steps: int = 3) -> Order:
+    config = BASELINE.at_batch_size(batch_size, tiny.EFFECTIVE_BATCH)
+    return Order(Stage.SETTINGS, config, range(steps), keep=keep, step_timeout_s=step_timeout_s)
+
+
+def test_every_way_to_fail_has_its_outcome_and_hurts_no_other_trial(make_bench: Callable[..., LiveBench]) -> None:
+    bench = make_bench()
+    expected = {
+        2: (Outcome.CRASHED, "SIGKILL"),
+        3: (Outcome.CRASHED, "SIGSEGV"),
+        4: (Outcome.CRASHED, "exit status 7"),
+        10: (Outcome.OUT_OF_MEMORY, "memory"),
+        12: (Outcome.NON_FINITE, "the loss is nan in step 0"),
+        15: (Outcome.UNSUPPORTED, "not supported"),
+        20: (Outcome.CRASHED, "ValueError: targets of the wrong kind"),
+        5: (Outcome.CRASHED, "server ended"),
+    }
+    for batch_size, (outcome, words) in expected.items():
+        trial = bench.measure(_order(batch_size))
+        assert trial.outcome is outcome, trial
+        assert words in trial.detail
+        assert trial.step_ms == ()
+        after = bench.measure(_order(60))
+        assert after.outcome is Outcome.OK, after
+        assert len(after.step_ms) == 3
+
+
+def test_a_child_that_answers_nothing_is_ended_as_a_timeout(make_bench: Callable[..., LiveBench]) -> None:
+    bench = make_bench()
+    trial = bench.measure(_order(6, step_timeout_s=0.5))
+    assert trial.outcome is Outcome.TIMEOUT
+    assert "0.5 s" in trial.detail
+    assert bench.measure(_order(60)).outcome is Outcome.OK
+
+
+def test_a_child_that_reads_its_memory_back_from_disk_thrashes(
+    make_bench: Callable[..., LiveBench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if Path("/dev/shm") in tmp_path.parents:
+        pytest.skip("the temporary folder is in memory: nothing is read back from disk there")
+    monkeypatch.setenv("AUTOTUNE_TEST_DISK", str(tmp_path))
+    trial = make_bench().measure(_order(30))
+    assert trial.outcome is Outcome.THRASH, trial
+    assert "two consecutive steps" in trial.detail
+
+
+def test_a_trial_keeps_its_samples_its_peak_memory_and_its_start(make_bench: Callable[..., LiveBench]) -> None:
+    trial = make_bench().measure(_order(60, steps=4))
+    assert trial.steps == (0, 1, 2, 3)
+    assert len(trial.step_ms) == 4
+    assert all(ms > 0 for ms in trial.step_ms)
+    assert trial.images_per_second == pytest.approx([60_000 / ms for ms in trial.step_ms])
+    assert trial.worst_case_ms is not None
+    assert len(trial.warmup_ms) >= 2, "the worst case and two more: three steps before the first timed one"
+    assert trial.peak_memory_bytes is not None
+    assert trial.peak_memory_bytes > 50e6, "a process with torch in it takes more than this"
+    assert trial.startup_s is not None
+    assert trial.state.cpu_load_by_others is not None
+
+
+def test_peak_memory_counts_what_the_step_allocates(make_bench: Callable[..., LiveBench], tiny_job: Job) -> None:
+    small = make_bench().measure(_order(60))
+    held = tiny_job.model_copy(update={"model": tiny_job.model.model_copy(update={"name": "tiny:hungry"})})
+    large = make_bench(held).measure(_order(60))
+    assert small.peak_memory_bytes is not None
+    assert large.peak_memory_bytes is not None
+    assert large.peak_memory_bytes - small.peak_memory_bytes == pytest.approx(200e6, rel=0.2)
+
+
+def test_a_kept_child_goes_on_without_warming_up_again(make_bench: Callable[..., LiveBench]) -> None:
+    bench = make_bench()
+    first = bench.measure(_order(60, keep=True))
+    second = bench.measure(_order(60, keep=True))
+    assert first.startup_s is not None
+    assert second.startup_s is None
+    assert second.warmup_ms == ()
+    bench.release(first.config)
+    assert bench.measure(_order(60)).startup_s is not None
+
+
+def test_a_config_far_behind_is_given_up_while_it_warms_up(make_bench: Callable[..., LiveBench]) -> None:
+    order = _order(60)
+    hopeless = Order(order.stage, order.config, order.steps, give_up_ms=1e-6)
+    trial = make_bench().measure(hopeless)
+    assert trial.outcome is Outcome.OK
+    assert trial.gave_up
+    assert trial.step_ms == ()
+
+
+def test_bf16_and_channels_last_reach_the_child(make_bench: Callable[..., LiveBench], tiny_job: Job) -> None:
+    job = tiny_job.model_copy(update={"model": tiny_job.model.model_copy(update={"name": "tiny:telltale"})})
+    bench = make_bench(job)
+    config = BASELINE.model_copy(update={"precision": Precision.BF16, "channels_last": True})
+    trial = bench.measure(Order(Stage.SETTINGS, config, range(1)))
+    assert trial.outcome is Outcome.CRASHED
+    assert trial.detail == "ValueError: torch.bfloat16, channels_last True, flags none"
+
+
+def test_ending_the_server_ends_its_children(tiny_job: Job) -> None:
+    with Server("cpu") as server:
+        server.prepare(tiny_job)
+        session = server.start(BASELINE)
+        session.step(0, 30.0)
+        assert _exists(session.pid)
+    deadline = time.monotonic() + 10.0
+    while _exists(session.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _exists(session.pid)
+    with pytest.raises(TrialFailed):
+        session.step(0, 1.0)
+
+
+def test_a_trial_does_not_import_torch_again(make_bench: Callable[..., LiveBench], tiny_job: Job) -> None:
+    job = tiny_job.model_copy(update={"model": tiny_job.model.model_copy(update={"name": "tiny:says_who_imported_it"})})
+    trial: Trial = make_bench(job).measure(_order(60))
+    assert trial.outcome is Outcome.OK, trial.detail
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
