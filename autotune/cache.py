@@ -79,10 +79,10 @@ def save(key: str, record: RunRecord) -> None:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(record.to_json())
-            os.replace(partial, folder() / f"{key}.json")
+            Path(partial).replace(folder() / f"{key}.json")
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(partial)
+                Path(partial).unlink()
             raise
     except OSError as error:
         _log.warning("the cache %s cannot be written (%s); the next call will measure again", folder(), error.strerror)
@@ -120,10 +120,12 @@ def _dataset_parts(dataset: Any) -> Iterator[object]:
     yield size
     tell = getattr(dataset, "get_height_and_width", None)
     for index in sorted({0, size // 2, size - 1}) if size else ():
-        yield tell(index) if callable(tell) else _image_size(dataset[index][0])
+        yield tell(index) if callable(tell) else _image_size(dataset[index])
 
 
-def _image_size(image: Any) -> object:
+def _image_size(item: Any) -> object:
+    """The size of an item's image; None for an item that is no pair, which is told to the user when it is read."""
+    image = item[0] if isinstance(item, tuple | list) and item else None
     return tuple(image.shape) if hasattr(image, "shape") else getattr(image, "size", None)
 
 

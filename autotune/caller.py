@@ -12,6 +12,7 @@ import cloudpickle
 import numpy
 import torch
 
+from autotune.detectors.registry import named
 from autotune.errors import DataError, UsageError
 from autotune.installation import check_installation
 from autotune.records import DataSpec
@@ -48,6 +49,8 @@ def pickled_model(model: str | torch.nn.Module | Callable[[], torch.nn.Module], 
     """(name, path of the pickle or None where the name says it all). Raises UsageError for what cannot be pickled."""
     check_installation()
     if isinstance(model, str):
+        if ":" not in model:
+            named(model)
         return model, None
     if not isinstance(model, torch.nn.Module) and not callable(model):
         raise UsageError(f"model must be a name, a module or a function that builds one, not {type(model).__name__}")
@@ -56,7 +59,7 @@ def pickled_model(model: str | torch.nn.Module | Callable[[], torch.nn.Module], 
     try:
         # cloudpickle also takes classes and functions that the caller's own script defines.
         torch.save(model, path, pickle_module=cloudpickle)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001, a module may fail to be pickled in any way
         raise UsageError(
             f"model {name} cannot be sent to another process ({error}); pass a function that builds it instead"
         ) from None

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Never
+from typing import TYPE_CHECKING, Annotated, Literal, Never
 
 import typer
 
@@ -30,11 +30,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="How to train a PyTorch object detector on this device, measured.",
 )
-
-
-class Optimizer(StrEnum):
-    ADAMW = "adamw"
-    SGD = "sgd"
 
 
 class Format(StrEnum):
@@ -85,19 +80,26 @@ def run(
     data: Annotated[Path | None, typer.Option(help="COCO annotations (JSON); needs --images.")] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of the images of --data.")] = None,
     voc: Annotated[Path | None, typer.Option(help="A Pascal VOC folder: Annotations/ and JPEGImages/.")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out broken images and boxes, and count them.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out broken images and boxes, and count them.")
+    ] = False,
     image_size: Annotated[int | None, typer.Option(min=32, help="The detector's input size in pixels.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="All layers trained, live batch norm.")] = False,
     weights: Annotated[str | None, typer.Option(help="A state dict's path, or `default` for torchvision's.")] = None,
     effective_batch: Annotated[
-        int | None, typer.Option(min=1, help="Images per optimizer step, kept exactly. [default: 16 on a GPU, 4 on a CPU]")
+        int | None,
+        typer.Option(min=1, help="Images per optimizer step, kept exactly. [default: 16 on a GPU, 4 on a CPU]"),
     ] = None,
-    optimizer: Annotated[Optimizer, typer.Option(help="The optimizer of the training step.")] = Optimizer.ADAMW,
+    optimizer: Annotated[Literal["adamw", "sgd"], typer.Option(help="The optimizer of the training step.")] = "adamw",
     baseline: Annotated[Path | None, typer.Option(help="Your own training config (YAML) to compare with.")] = None,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:N or cpu. [default: CUDA where there is one]")] = None,
-    budget: Annotated[str | None, typer.Option(help="Measuring time, as 90s or 5m. [default: 5m on a GPU, 3m on a CPU]")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Measuring time, as 90s or 5m. [default: 5m on a GPU, 3m on a CPU]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, images and order.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="The run directory. [default: autotune-runs/MODEL, numbered]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run directory. [default: autotune-runs/MODEL, numbered]")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a run that stands in the directory.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the run record as one JSON document.")] = False,
@@ -105,6 +107,7 @@ def run(
     """Measure how a detector trains here under different settings, and recommend a training config."""
     with _one_sentence():
         from autotune.config import TrainingConfig
+        from autotune.detectors.registry import named
         from autotune.durations import seconds
         from autotune.progress import watching
         from autotune.records import ModelSpec, Status
@@ -113,12 +116,14 @@ def run(
         from autotune.tuner.run import Request
         from autotune.tuner.run import run as measure
 
+        if ":" not in model:
+            named(model)
         request = Request(
             model=ModelSpec(name=model, from_scratch=from_scratch, weights=weights, image_size=image_size),
             data=_data_spec(data, images, voc, skip_bad),
             device=_checked_device(device),
             effective_batch=effective_batch,
-            optimizer=optimizer.value,
+            optimizer=optimizer,
             budget_s=seconds(budget) if budget is not None else None,
             baseline=TrainingConfig.load(baseline) if baseline else None,
             seed=seed,
@@ -126,9 +131,7 @@ def run(
         )
         if resume and force:
             raise UsageError("--resume goes on with a run and --force overwrites it; pass one of the two")
-        directory = RunDirectory(
-            out or default_directory(model, device, resume=resume), force=force, resume=resume
-        )
+        directory = RunDirectory(out or default_directory(model, device, resume=resume), force=force, resume=resume)
         with watching() as watch:
             record = measure(request, journal_path=directory.journal_path, resume=resume, watch=watch)
         try:
@@ -188,13 +191,16 @@ def report(
         from autotune.reports import markdown, terminal, trials_csv
 
         record = load_run(run)
-        renderers = {
-            Format.TERMINAL: terminal.render,
-            Format.MARKDOWN: markdown.render,
-            Format.CSV: trials_csv.render,
-            Format.JSON: lambda record: record.to_json(computed=True),
-        }
-        typer.echo(renderers[format](record))
+        match format:
+            case Format.TERMINAL:
+                text = terminal.render(record)
+            case Format.MARKDOWN:
+                text = markdown.render(record)
+            case Format.CSV:
+                text = trials_csv.render(record)
+            case Format.JSON:
+                text = record.to_json(computed=True)
+        typer.echo(text.rstrip("\n"))
 
 
 def _data_spec(data: Path | None, images: Path | None, voc: Path | None, skip_bad: bool) -> DataSpec:
@@ -203,16 +209,21 @@ def _data_spec(data: Path | None, images: Path | None, voc: Path | None, skip_ba
     if voc is not None:
         if data is not None or images is not None:
             raise UsageError("--voc stands for itself: leave out --data and --images, or leave out --voc")
-        return DataSpec(kind="voc", root=str(voc.resolve()), skip_bad=skip_bad)
+        return DataSpec(kind="voc", root=_existing(voc), skip_bad=skip_bad)
     if (data is None) != (images is None):
         raise UsageError("--data (COCO annotations) and --images (their folder) go together; give both")
     if data is None or images is None:
         if skip_bad:
             raise UsageError("--skip-bad is for real images; give --data and --images, or --voc")
         return DataSpec()
-    return DataSpec(
-        kind="coco", annotations=str(data.resolve()), images=str(images.resolve()), skip_bad=skip_bad
-    )
+    return DataSpec(kind="coco", annotations=_existing(data), images=_existing(images), skip_bad=skip_bad)
+
+
+def _existing(path: Path) -> str:
+    """The path as the trial server can use it. What stands there is the server's to judge."""
+    if not path.exists():
+        raise UsageError(f"{path}: does not exist")
+    return str(path.resolve())
 
 
 def _checked_device(device: str | None) -> str | None:

@@ -24,7 +24,7 @@ __all__ = ["KNOBS", "Circumstances", "Knob", "Precision", "TrainingConfig"]
 
 
 class Precision(StrEnum):
-    """How the step computes; `default` is what PyTorch does untouched (TF32 in convolutions, not in matrix products)."""
+    """How the step computes; `default` is PyTorch untouched: TF32 in convolutions, not in matrix products."""
 
     DEFAULT = "default"
     FP32 = "fp32"
@@ -133,7 +133,7 @@ class PrecisionKnob(Knob):
 
     def why_left_out(self, where: Circumstances) -> str | None:
         if where.on_cpu:
-            return "precision: only fp32 and bf16 are tried on a CPU; TF32 is a GPU format, and fp16 is not trained in on a CPU"
+            return "precision: only fp32 and bf16 are tried on a CPU: TF32 is a GPU format, and fp16 has no use there"
         if where.compute_capability < (8, 0):
             return "precision: tf32 and bf16 need an NVIDIA GPU of compute capability 8.0 (Ampere) or later"
         return None
@@ -173,7 +173,7 @@ class ChannelsLastKnob(Knob):
 
     def apply(self, value: bool, model: torch.nn.Module) -> None:
         if value:
-            from autotune.workload.memory_format import use_channels_last
+            from autotune.channels_last import use_channels_last
 
             use_channels_last(model)
 
@@ -246,9 +246,7 @@ class TrainingConfig(BaseModel):
 
     def caution(self) -> tuple[int, ...]:
         """Ranks for ties, numerics first: the smaller is the safer and simpler config."""
-        return tuple(
-            knob.caution(value) for knob in _BY_CAUTION if (value := getattr(self, knob.name)) is not None
-        )
+        return tuple(knob.caution(value) for knob in _BY_CAUTION if (value := getattr(self, knob.name)) is not None)
 
     def apply(self, model: torch.nn.Module) -> torch.nn.Module:
         """Set every knob on the model, in place, and in torch's global flags; returns the model."""
@@ -284,9 +282,13 @@ class TrainingConfig(BaseModel):
         try:
             content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"{path}: not a readable training config ({error}); give a YAML file as in config.yaml") from None
+            raise UsageError(
+                f"{path}: not a readable training config ({error}); give a YAML file as in config.yaml"
+            ) from None
         if not isinstance(content, Mapping):
-            raise UsageError(f"{path}: a training config is a mapping of knobs to values; config.yaml of any run shows one")
+            raise UsageError(
+                f"{path}: a training config is a mapping of knobs to values; config.yaml of any run shows one"
+            )
         try:
             return cls(**{str(key): value for key, value in content.items()})
         except ValidationError as error:

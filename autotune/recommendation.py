@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotune import cache
 from autotune.config import TrainingConfig
@@ -82,7 +82,7 @@ def recommend(
     effective_batch_size: int | None = None,
     budget: str | float | None = None,
     device: str | None = None,
-    optimizer: str = "adamw",
+    optimizer: Literal["adamw", "sgd"] = "adamw",
     baseline: TrainingConfig | None = None,
     image_size: int | None = None,
     refresh: bool = False,

@@ -97,7 +97,7 @@ class ModelSpec(Record):
 
 
 class DataSpec(Record):
-    """Where the images come from: `synthetic`, `coco` (annotations + images), `voc` (root), or `pickle` (of recommend())."""
+    """Where the images come from: `synthetic`, `coco` (annotations, images), `voc` (root), or `pickle` (a user's)."""
 
     kind: Literal["synthetic", "coco", "voc", "pickle"] = "synthetic"
     annotations: str | None = None

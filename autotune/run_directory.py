@@ -10,6 +10,7 @@ trials.csv    the trials, one a row
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -39,6 +40,7 @@ class RunDirectory:
         self.journal_path = path / "trials.jsonl"
         if resume and not self.journal_path.exists():
             raise UsageError(f"{path}: there is no run to resume (no trials.jsonl); leave out --resume")
+        _refuse_a_second_run(self.journal_path)
         taken = [name for name in _OURS if (path / name).exists()]
         if taken and not force and not resume:
             raise RunDirectoryError(
@@ -86,6 +88,17 @@ class RunDirectory:
             ) from None
 
 
+def _refuse_a_second_run(journal: Path) -> None:
+    """Raise RunDirectoryError where a run holds the journal's lock; the journal takes it again when it opens."""
+    with contextlib.suppress(OSError), journal.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunDirectoryError(
+                f"{journal.parent}: another run is writing there; wait for it, or pass another --out"
+            ) from None
+
+
 def default_directory(model: str, device: str | None, *, resume: bool) -> Path:
     """autotune-runs/MODEL[-N]: the first number that is free, or with resume the last that is taken.
 
@@ -115,7 +128,7 @@ def _write_whole(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
+
+import tiny
 from autotune.records import DataSpec
 
 RACCOON = Path(__file__).resolve().parents[2] / "shared" / "data" / "raccoon"

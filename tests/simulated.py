@@ -43,9 +43,7 @@ class SimulatedBench:
         step_s = self._step_s(config)
         gave_up = order.give_up_ms is not None and 1000.0 * step_s > order.give_up_ms
         timed = outcome is Outcome.OK and not gave_up
-        samples = tuple(
-            1000.0 * step_s * self._dice.lognormvariate(0.0, self._noise) for _ in order.steps if timed
-        )
+        samples = tuple(1000.0 * step_s * self._dice.lognormvariate(0.0, self._noise) for _ in order.steps if timed)
         duration_s = sum(samples) / 1000.0 + (0.3 + 3 * step_s if fresh else 0.0)
         self.remaining_s -= duration_s
         if order.keep and self.keeps_sessions and outcome is Outcome.OK:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas
 import pytest
+
 from autotune.config import TrainingConfig
 from autotune.records import Status, load_run
 
@@ -40,7 +41,7 @@ def _autotune(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedPr
 
 
 def _run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return _autotune("run", "--device", "cpu", "--effective-batch", "2", "--budget", "6s", *arguments, cwd=cwd)
+    return _autotune("run", "--device", "cpu", "--effective-batch", "2", "--budget", "5s", *arguments, cwd=cwd)
 
 
 def test_help_loads_no_torch_and_no_pandas(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_a_mistake_gets_one_sentence_and_a_status(
 
 
 def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) -> None:
-    arguments = ("run", "--device", "cpu", "--model", "tiny:sleeper", "--out", "here", "--budget", "20s")
+    arguments = ("run", "--device", "cpu", "--model", "tiny:sleeper", "--out", "here", "--budget", "8s")
     process = subprocess.Popen(
         _command(*arguments),
         cwd=tmp_path,
@@ -145,7 +146,7 @@ def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) 
 
 
 def test_kill_9_loses_at_most_the_running_trial_and_leaves_no_process(tmp_path: Path) -> None:
-    arguments = ("run", "--device", "cpu", "--model", "tiny:sleeper", "--out", "here", "--budget", "20s")
+    arguments = ("run", "--device", "cpu", "--model", "tiny:sleeper", "--out", "here", "--budget", "8s")
     process = subprocess.Popen(
         _command(*arguments), cwd=tmp_path, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

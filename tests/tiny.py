@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+Mishap = Callable[[Tensor, list[Tensor]], Tensor | None]
+
 EFFECTIVE_BATCH = 60
 IMPORTED_BY = os.getpid()
 
@@ -23,15 +25,16 @@ IMPORTED_BY = os.getpid()
 class Tiny(nn.Module):
     """One convolution and a loss of its output's size."""
 
-    def __init__(self, mishaps: dict[int, Callable[[Tensor], Tensor | None]] | None = None) -> None:
+    def __init__(self, mishaps: dict[int, Mishap] | None = None) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 3, stride=2)
         self.mishaps = mishaps or {}
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        loss = torch.stack([self.conv(image[None]).float().square().mean() for image in images]).mean()
+        maps = [self.conv(image[None]) for image in images]
+        loss = torch.stack([each.float().square().mean() for each in maps]).mean()
         mishap = self.mishaps.get(len(images))
-        changed = mishap(loss) if mishap is not None else None
+        changed = mishap(loss, maps) if mishap is not None else None
         return {"loss": loss if changed is None else changed}
 
 
@@ -48,51 +51,58 @@ def items(count: int = EFFECTIVE_BATCH) -> list[tuple[Tensor, dict[str, Tensor]]
     ]
 
 
-def _kill_itself(loss: Tensor) -> None:
+def _kill_itself(loss: Tensor, maps: list[Tensor]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _segfault(loss: Tensor) -> None:
+def _segfault(loss: Tensor, maps: list[Tensor]) -> None:
     ctypes.string_at(0)
 
 
-def _exit(loss: Tensor) -> None:
+def _exit(loss: Tensor, maps: list[Tensor]) -> None:
     os._exit(7)
 
 
-def _kill_the_server(loss: Tensor) -> None:
+def _kill_the_server(loss: Tensor, maps: list[Tensor]) -> None:
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
 
 
-def _sleep(loss: Tensor) -> None:
+def _sleep(loss: Tensor, maps: list[Tensor]) -> None:
     time.sleep(3600)
 
 
-def _allocate(loss: Tensor) -> None:
+def _allocate(loss: Tensor, maps: list[Tensor]) -> None:
     # Touched, not only reserved, and all of it held.
     held = [torch.ones(25_000_000) for _ in range(200)]
     raise AssertionError(f"allocated {len(held)} x 100 MB: no limit was in force")
 
 
-def _not_finite(loss: Tensor) -> Tensor:
+def _not_finite(loss: Tensor, maps: list[Tensor]) -> Tensor:
     return loss * float("nan")
 
 
-def _unsupported(loss: Tensor) -> None:
+def _unsupported(loss: Tensor, maps: list[Tensor]) -> None:
     torch.linalg.inv(torch.eye(3, dtype=torch.float16))
 
 
-def _raise(loss: Tensor) -> None:
-    raise ValueError("targets of the wrong kind")
+def _tell(loss: Tensor, maps: list[Tensor]) -> None:
+    """Raise, and say which settings reached this process, and whether it had to import torch itself."""
+    last = maps[0].is_contiguous(memory_format=torch.channels_last)
+    imported = "here" if os.getpid() == IMPORTED_BY else "by its parent" if os.getppid() == IMPORTED_BY else "elsewhere"
+    raise ValueError(f"{maps[0].dtype}, channels_last {last}, torch imported {imported}")
 
 
-_STORE = 64 * 2**20
+def _hold_200_megabytes(loss: Tensor, maps: list[Tensor]) -> None:
+    torch.ones(50_000_000)
 
 
-def _page(loss: Tensor) -> None:
-    """Read a file back from disk page by page, as a machine that swaps does."""
-    with tempfile.TemporaryFile(dir=os.environ.get("AUTOTUNE_TEST_DISK")) as file:
+_STORE = 16 * 2**20
+
+
+def _page(loss: Tensor, maps: list[Tensor]) -> None:
+    """Read a file back from disk page by page, as a machine that swaps does. /var/tmp lies on a disk; /tmp may not."""
+    with tempfile.TemporaryFile(dir="/var/tmp") as file:
         file.write(os.urandom(_STORE))
         file.flush()
         os.fsync(file.fileno())
@@ -102,16 +112,17 @@ def _page(loss: Tensor) -> None:
             sum(pages[at] for at in range(0, _STORE, mmap.PAGESIZE))
 
 
-MISHAPS: dict[int, Callable[[Tensor], Tensor | None]] = {
+MISHAPS: dict[int, Mishap] = {
     2: _kill_itself,
     3: _segfault,
     4: _exit,
     5: _kill_the_server,
     6: _sleep,
     10: _allocate,
-    12: _not_finite,
+    1: _not_finite,
     15: _unsupported,
-    20: _raise,
+    12: _hold_200_megabytes,
+    20: _tell,
     30: _page,
 }
 
@@ -157,41 +168,5 @@ def broken() -> nn.Module:
     raise RuntimeError("no such backbone")
 
 
-class Hungry(Tiny):
-    """Takes 200 MB for the time of each step."""
-
-    def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        held = torch.ones(50_000_000)
-        losses = super().forward(images, targets)
-        del held
-        return losses
-
-
-class Telltale(Tiny):
-    """Says in an exception which settings reached it."""
-
-    def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        activation = self.conv(images[0][None])
-        last = activation.is_contiguous(memory_format=torch.channels_last)
-        raise ValueError(f"{activation.dtype}, channels_last {last}, flags {torch.backends.cuda.matmul.fp32_precision}")
-
-
-class SaysWhoImportedIt(Tiny):
-    """Fails where this module, and torch before it, were not loaded by the parent of the process that trains."""
-
-    def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        if os.getppid() != IMPORTED_BY:
-            raise ValueError(f"imported by {IMPORTED_BY}, run by {os.getpid()}, a child of {os.getppid()}")
-        return super().forward(images, targets)
-
-
-def hungry() -> nn.Module:
-    return Hungry()
-
-
-def telltale() -> nn.Module:
-    return Telltale()
-
-
-def says_who_imported_it() -> nn.Module:
-    return SaysWhoImportedIt()
+def always_raises() -> nn.Module:
+    return Tiny(dict.fromkeys(range(1, EFFECTIVE_BATCH + 1), _tell))

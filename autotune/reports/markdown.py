@@ -19,7 +19,7 @@ __all__ = ["escape", "render"]
 _ROWS_SHOWN = 8
 # What is markup wherever it stands; brackets only where they make a link, and signs that begin a list or a heading.
 _SPECIAL = re.compile(
-    r"[\\`*|]|~(?=~)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[\[(:])|^[\[#+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]"
+    r"[\\`*|]|~(?=~)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[\[(:])|^[\[#+=-]|(?:(?<=^\d)|(?<=^\d\d))[.)](?=\s|$)"
 )
 
 

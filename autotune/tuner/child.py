@@ -32,7 +32,11 @@ from autotune.workload.step import OptimizerStep
 __all__ = ["run_child"]
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE)
-_UNSUPPORTED = re.compile(r"not implemented for|not supported|no kernel image", re.IGNORECASE)
+_UNSUPPORTED = re.compile(
+    # The last is live batch norm's word for a batch that leaves it one value a channel.
+    r"not implemented for|not supported|no kernel image|more than 1 value per channel",
+    re.IGNORECASE,
+)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -47,7 +51,7 @@ def run_child(prepared: Prepared, config: dict[str, Any], channel: int, threads:
             status = 0
         except EOFError:
             status = 0
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001, whatever ends a trial is its outcome
             outcome, detail = classify(error)
             connection.send_bytes(json.dumps({"outcome": outcome, "detail": detail}).encode())
     sys.stderr.flush()
@@ -94,7 +98,9 @@ def classify(error: BaseException) -> tuple[Outcome, str]:
         return Outcome.CRASHED, text
     if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)):
         return Outcome.OUT_OF_MEMORY, text
-    if isinstance(error, NotImplementedError) or (isinstance(error, RuntimeError) and _UNSUPPORTED.search(str(error))):
+    if isinstance(error, NotImplementedError) or (
+        isinstance(error, RuntimeError | ValueError) and _UNSUPPORTED.search(str(error))
+    ):
         return Outcome.UNSUPPORTED, detail
     return Outcome.CRASHED, detail
 

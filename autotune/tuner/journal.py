@@ -92,7 +92,9 @@ class Journal:
                     continue
                 trial = Trial.model_validate(entry)
             except (ValueError, ValidationError) as error:
-                raise RecordError(f"{self.path}: line {number} is not a trial ({error}); begin anew with --force") from None
+                raise RecordError(
+                    f"{self.path}: line {number} is not a trial ({error}); begin anew with --force"
+                ) from None
             self._known[trial.stage, trial.config, trial.block] = trial
         self._file.seek(len(whole))
         self._file.truncate()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from autotune.config import TrainingConfig
 from autotune.errors import AutotuneError, UsageError
@@ -34,7 +35,7 @@ class Request:
     data: DataSpec = DataSpec()
     device: str | None = None
     effective_batch: int | None = None
-    optimizer: str = "adamw"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     budget_s: float | None = None
     baseline: TrainingConfig | None = None
     seed: int = 0
@@ -108,8 +109,8 @@ def _job(request: Request, device_type: str) -> Job:
     if baseline is not None and baseline.images_per_step != effective_batch:
         if request.effective_batch is not None:
             raise UsageError(
-                f"the baseline's batch_size {baseline.batch_size} x accumulation_steps {baseline.accumulation_steps} is "
-                f"{baseline.images_per_step}, not the effective batch {effective_batch}; make them agree"
+                f"the baseline's batch_size {baseline.batch_size} x accumulation_steps {baseline.accumulation_steps} "
+                f"is {baseline.images_per_step}, not the effective batch {effective_batch}; make them agree"
             )
         effective_batch = baseline.images_per_step
     return Job(

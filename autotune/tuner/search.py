@@ -109,9 +109,7 @@ class _Run:
         self.steps = range(min(_STEPS_AT_MOST, max(_STEPS_AT_LEAST, affordable)))
         baseline = first
         if len(self.steps) > len(first.steps):
-            order = Order(
-                Stage.BASELINE, first.config, self.steps, block=1, keep=True, step_timeout_s=self.timeout_s
-            )
+            order = Order(Stage.BASELINE, first.config, self.steps, block=1, keep=True, step_timeout_s=self.timeout_s)
             baseline = self.bench.measure(order)
             fail_if_unusable(baseline)
             if baseline.outcome is not Outcome.OK:
@@ -167,9 +165,7 @@ class _Run:
     def _candidate(self) -> TrainingConfig:
         """The best config beside the baseline; the baseline itself where nothing else could be timed."""
         others = [
-            trial
-            for config, trial in self.trials.items()
-            if config != self.baseline.config and self._is_timed(trial)
+            trial for config, trial in self.trials.items() if config != self.baseline.config and self._is_timed(trial)
         ]
         if not others:
             return self.baseline.config
@@ -204,7 +200,10 @@ class _Run:
             # One block over the budget is a small price for having a verdict at all.
             blocks = MIN_BLOCKS
         if blocks < MIN_BLOCKS:
-            return verdict(sides[0], candidate, ())
+            enough_s = math.ceil(
+                (self.fresh_s + (len(self.steps) + 1) * self.step_s) * 2 + MIN_BLOCKS * self._block_s()
+            )
+            return verdict(sides[0], candidate, (), remedy=f"--budget {enough_s}s would do for a first comparison")
         # The same config twice is an A/A race: two measurements of one child stand for the two sides.
         dice = random.Random(self.bench.seed)
         log_ratios = []

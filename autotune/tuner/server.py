@@ -9,7 +9,7 @@ Orders and answers, one JSON object a message:
     {"op": "machine", "device": ..., "sys_path": [...]}  ->  {"machine": {...}}
     {"op": "prepare", "job": {...}}                      ->  {"workload": {...}}
     {"op": "fork", "config": {...}} and a descriptor     ->  {"pid": 123}
-    {"op": "reap", "pid": 123}                           ->  {"status": 0, "oom_killed": false}
+    {"op": "reap", "pid": 123, "grace_s": 1.0}           ->  {"status": 0, "oom_killed": false}
 A failed order answers {"error": class name, "message": sentence}. The server ends with its orderer.
 """
 
@@ -21,6 +21,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,15 @@ class TrialServer:
         raise AssertionError("a trial's child does not return")
 
     def reap(self, order: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        pid = order["pid"]
-        _, status = os.waitpid(pid, 0)
+        """Wait grace_s for a child that was told to end, then end it."""
+        pid, deadline_s = order["pid"], time.monotonic() + order["grace_s"]
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        while not ended and time.monotonic() < deadline_s:
+            time.sleep(0.002)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        if not ended:
+            os.kill(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
         self.children.discard(pid)
         killed = _oom_kills() > self.oom_kills.pop(pid)
         return {"status": os.waitstatus_to_exitcode(status), "oom_killed": killed}
@@ -119,7 +127,7 @@ def _in_a_child(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             answer = question()
         except errors.AutotuneError as error:
             answer = {"error": type(error).__name__, "message": str(error)}
-        except BaseException as error:  # the child must answer and end, whatever happens
+        except BaseException as error:  # noqa: BLE001, the child must answer and end, whatever happens
             answer = {"error": "DeviceError", "message": f"the device cannot be asked: {error}"}
         os.write(writing, json.dumps(answer).encode())
         os._exit(0)

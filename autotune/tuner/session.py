@@ -26,6 +26,10 @@ from autotune.records import Job, Machine, Outcome, WorkloadFacts
 __all__ = ["Server", "Session", "StepAnswer", "TrialFailed"]
 
 
+# An idle child ends within milliseconds of being told; one in the middle of a step is not waited for longer.
+_GRACE_S = 2.0
+
+
 class TrialFailed(Exception):
     """A trial ended otherwise than well; never leaves the tuner."""
 
@@ -50,7 +54,7 @@ class Server:
 
     def __init__(self, device: str | None) -> None:
         """Start a server and ask it for the machine. Raises what the server raises: InstallationError, DeviceError."""
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed with the server
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # The package may come from a place that only this process's sys.path knows.
         package_root = str(Path(__file__).resolve().parents[2])
@@ -116,9 +120,10 @@ class Server:
                 raise TrialFailed(Outcome.CRASHED, f"the trial server ended: {error}") from None
         return Session(self, pid, ours, ordered_s)
 
-    def reap(self, pid: int) -> tuple[int, bool]:
-        """Wait for a child's end: (exit status, negative for a signal; whether the kernel ran out of memory)."""
-        answer = self._ask({"op": "reap", "pid": pid})
+    def reap(self, pid: int, grace_s: float) -> tuple[int, bool]:
+        """End a child that does not end within grace_s: (its exit status, negative for a signal; whether the kernel
+        ran out of memory meanwhile)."""
+        answer = self._ask({"op": "reap", "pid": pid, "grace_s": grace_s})
         return answer["status"], answer["oom_killed"]
 
     def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +172,7 @@ class Session:
         try:
             self._connection.send_bytes(json.dumps(order).encode())
             if not self._connection.poll(timeout_s):
-                self.close()
+                self.close(grace_s=0.0)
                 raise TrialFailed(Outcome.TIMEOUT, f"no step ended within {timeout_s:.1f} s")
             answer = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
@@ -186,23 +191,19 @@ class Session:
             return 0.0
         return float(times.user + times.system)
 
-    def close(self) -> None:
-        """End the child. Safe to call twice."""
+    def close(self, grace_s: float = _GRACE_S) -> None:
+        """End the child: an idle one ends by itself at the end of its connection. Safe to call twice."""
         if self._connection.closed:
             return
         self._connection.close()
-        # Until the server has reaped it the process id cannot pass to another; a dead server took its children along.
-        if self._server.alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            with contextlib.suppress(errors.AutotuneError):
-                self._server.reap(self.pid)
+        with contextlib.suppress(errors.AutotuneError):
+            self._server.reap(self.pid, grace_s)
 
     def _ended(self) -> TrialFailed:
         """What the end of a child without an answer means."""
         self._connection.close()
         try:
-            status, oom_killed = self._server.reap(self.pid)
+            status, oom_killed = self._server.reap(self.pid, _GRACE_S)
         except errors.AutotuneError as error:
             return TrialFailed(Outcome.CRASHED, str(error))
         if status == -signal.SIGKILL and oom_killed:

@@ -34,7 +34,7 @@ class Space:
                 yield config
 
     def settings(self, baseline: TrainingConfig) -> Iterator[TrainingConfig]:
-        """Every combination of settings at the baseline's batch size, the most promising first, without the baseline."""
+        """Every combination of settings at the baseline's batch size but the baseline, the most promising first."""
         if self.settings_fixed:
             return
         knobs = [knob for knob in KNOBS if knob.name not in _BATCH]

@@ -19,7 +19,23 @@ MIN_BLOCKS = 3
 _SAME_MEMORY = 0.05
 
 # Two-sided 95% quantiles of Student's t, by degrees of freedom from 1 (any statistics textbook's table).
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+_T95: tuple[float, ...] = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+)
 _T95 += (2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
 _T95_BEYOND = 1.960
 
@@ -49,17 +65,21 @@ def interval(log_ratios: Sequence[float]) -> tuple[float, float, float]:
     return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
 
 
-def verdict(baseline: TrainingConfig, candidate: TrainingConfig, log_ratios: Sequence[float]) -> Verdict:
-    """What the race's blocks say of the candidate against the baseline."""
+def verdict(
+    baseline: TrainingConfig,
+    candidate: TrainingConfig,
+    log_ratios: Sequence[float],
+    *,
+    remedy: str = "give a larger --budget",
+) -> Verdict:
+    """What the race's blocks say of the candidate against the baseline; remedy: what to do where they are too few."""
     if len(log_ratios) < MIN_BLOCKS:
+        compared = "any other setting" if candidate == baseline else candidate.label()
         return Verdict(
             kind=VerdictKind.NOT_MEASURED,
             candidate=candidate,
             log_ratios=tuple(log_ratios),
-            sentence=(
-                f"No verdict: the budget left room for {len(log_ratios)} of the {MIN_BLOCKS} blocks that a comparison "
-                f"of {candidate.label()} with your baseline needs; give a larger --budget."
-            ),
+            sentence=f"No verdict: the budget left no time to compare {compared} with your baseline; {remedy}.",
         )
     ratio, low, high = interval(log_ratios)
     kind = VerdictKind.NO_REAL_DIFFERENCE

@@ -26,7 +26,7 @@ class OptimizerStep:
         self.config = config
         self.device = device
         self.seed = job.seed
-        self.model = config.apply(model.to(device)).train()
+        self.model = config.apply(model.to(device))
         self.scaler = config.grad_scaler(device.type)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer: torch.optim.Optimizer = (

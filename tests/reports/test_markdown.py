@@ -94,3 +94,10 @@ def _shown(page: str) -> str:
 def test_a_line_break_in_a_name_ends_no_row():
     text = markdown.render(run_record(workload=FACTS.model_copy(update={"data": "a\n\n# b\n| c |"})))
     assert "| data | a # b &#124; c &#124;: 160 images" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["2.31x [2.28, 2.34] faster", "1.00x", "frcnn_mobilenet, 800 px", "bf16 + channels_last"]
+)
+def test_ordinary_words_and_figures_stay_readable_in_the_source(text):
+    assert markdown.escape(text) == text

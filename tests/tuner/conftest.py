@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+
+import tiny
 from autotune.records import DataSpec, Job, ModelSpec
 from autotune.tuner.bench import LiveBench
 from autotune.tuner.session import Server
-
-import tiny
 
 
 @pytest.fixture(scope="session")
@@ -25,18 +24,12 @@ def tiny_job(tiny_data: DataSpec) -> Job:
     )
 
 
-@pytest.fixture
-def make_bench(tiny_job: Job) -> Iterator[Callable[..., LiveBench]]:
-    benches: list[LiveBench] = []
-
-    def make(job: Job = tiny_job, journal: Path | None = None) -> LiveBench:
-        server = Server("cpu")
-        bench = LiveBench(job, server.machine, None, 60.0, lambda progress: None)
-        bench.use(server)
-        benches.append(bench)
-        server.prepare(job)
-        return bench
-
-    yield make
-    for bench in benches:
-        bench.close()
+@pytest.fixture(scope="module")
+def shared_bench(tiny_job: Job) -> Iterator[LiveBench]:
+    """One server for a module's tests: it takes seconds to start, and a trial cannot hurt it unless it tries."""
+    server = Server("cpu")
+    server.prepare(tiny_job)
+    bench = LiveBench(tiny_job, server.machine, None, 1e6, lambda progress: None)
+    bench.use(server)
+    yield bench
+    bench.close()

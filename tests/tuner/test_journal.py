@@ -4,6 +4,7 @@ import resource
 from pathlib import Path
 
 import pytest
+
 from autotune.config import TrainingConfig
 from autotune.errors import RecordError, RunDirectoryError
 from autotune.records import Job, ModelSpec, Outcome, Stage, Trial

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from autotune.config import TrainingConfig
 from autotune.errors import AutotuneError, DeviceError, UsageError
 from autotune.records import DataSpec, ModelSpec, Outcome, RunRecord, Stage, Status, VerdictKind
@@ -18,7 +19,7 @@ def _request(data: DataSpec, factory: str, **options: object) -> Request:
         data=data,
         device="cpu",
         effective_batch=4,
-        budget_s=8.0,
+        budget_s=5.0,
         threads=1,
         **options,  # type: ignore[arg-type]
     )
@@ -95,7 +96,7 @@ def test_an_interrupted_run_keeps_what_it_measured(tiny_data: DataSpec) -> None:
 def test_a_users_baseline_decides_the_effective_batch(tiny_data: DataSpec) -> None:
     own = TrainingConfig(batch_size=3, accumulation_steps=2, precision="fp32", channels_last=True)
     request = Request(
-        model=ModelSpec(name="tiny:sleeper"), data=tiny_data, device="cpu", budget_s=6.0, baseline=own, threads=1
+        model=ModelSpec(name="tiny:sleeper"), data=tiny_data, device="cpu", budget_s=5.0, baseline=own, threads=1
     )
     record = run(request)
     assert record.baseline == own
@@ -110,16 +111,22 @@ def test_a_users_baseline_decides_the_effective_batch(tiny_data: DataSpec) -> No
         ("broken", UsageError, "no such backbone"),
         ("not_a_module", UsageError, "not_a_module"),
         ("absent", UsageError, "absent"),
-        ("telltale", AutotuneError, "the baseline .* does not train: crashed, ValueError"),
     ],
 )
 def test_a_model_that_does_not_do_is_one_sentence(
     tiny_data: DataSpec, factory: str, error: type[AutotuneError], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        record = run(_request(tiny_data, factory))
-        assert record.status is Status.FAILED
-        raise AutotuneError(record.error)
+        run(_request(tiny_data, factory))
+
+
+def test_a_baseline_that_does_not_train_leaves_its_reason_in_the_record(tiny_data: DataSpec) -> None:
+    record = run(_request(tiny_data, "always_raises"))
+    assert record.status is Status.FAILED
+    assert record.error is not None
+    assert "does not train: crashed, ValueError" in record.error
+    assert [trial.outcome for trial in record.trials] == [Outcome.CRASHED]
+    assert record.recommendation is None
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence(tiny_data: DataSpec) -> None:

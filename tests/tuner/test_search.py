@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.errors import AutotuneError, DeviceError
 from autotune.records import Outcome, Stage, VerdictKind

@@ -4,6 +4,7 @@ import math
 import random
 
 import pytest
+
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.records import Outcome, Stage, Trial, VerdictKind
 from autotune.tuner.verdict import interval, paired_log_ratio, recommended, verdict

@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNPredictor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from autotune.workload.memory_format import use_channels_last
+from autotune.channels_last import use_channels_last
 
 
 class Detector(nn.Module):
@@ -60,3 +61,8 @@ def test_the_input_of_another_model_is_turned_before_its_first_convolution():
 def test_a_model_without_convolutions_is_left_alone():
     model = use_channels_last(nn.Linear(3, 4))
     assert model(torch.rand(2, 3)).shape == (2, 4)
+
+
+def test_keypoint_heatmaps_stay_contiguous_for_torchvisions_loss():
+    model = use_channels_last(nn.Sequential(nn.Conv2d(3, 8, 3), KeypointRCNNPredictor(8, 17)))
+    assert model(torch.rand(2, 3, 9, 9)).is_contiguous()

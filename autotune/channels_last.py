@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNPredictor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 __all__ = ["use_channels_last"]
@@ -26,6 +27,9 @@ def use_channels_last(model: nn.Module) -> nn.Module:
     if place is None or getattr(place, _MARK, False):
         return model
     setattr(place, _MARK, True)
+    for module in model.modules():
+        if isinstance(module, KeypointRCNNPredictor):  # torchvision's keypoint loss takes a view of the contiguous
+            module.register_forward_hook(_turn_back)
     if transform is not None:
         place.register_forward_hook(_turn_batch)
     else:
@@ -37,6 +41,10 @@ def _turn_batch(_transform: nn.Module, _inputs: Any, output: Any) -> Any:
     images, targets = output
     images.tensors = images.tensors.contiguous(memory_format=torch.channels_last)
     return images, targets
+
+
+def _turn_back(_predictor: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    return output.contiguous()
 
 
 def _turn_input(_convolution: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import records
+from autotune.errors import RunDirectoryError, UsageError
+from autotune.records import load_run
+from autotune.run_directory import RunDirectory, default_directory
+
+
+def test_a_directory_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    record = records.faster()
+    RunDirectory(tmp_path / "run").save(record)
+    assert load_run(tmp_path / "run") == record
+    with pytest.raises(RunDirectoryError, match="holds a run already"):
+        RunDirectory(tmp_path / "run")
+    RunDirectory(tmp_path / "run", force=True).save(record)
+    assert not list((tmp_path / "run").glob("*.partial"))
+
+
+def test_other_files_of_the_users_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    RunDirectory(tmp_path).save(records.faster())
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["/proc/run", "/dev/null/run"])
+def test_a_place_that_cannot_be_written_is_found_before_measuring(place: str) -> None:
+    with pytest.raises(RunDirectoryError, match="cannot be written"):
+        RunDirectory(Path(place))
+
+
+def test_a_full_disk_is_found_before_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": 10_000})()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(RunDirectoryError, match=r"0\.0 MB left"):
+        RunDirectory(tmp_path / "run")
+
+
+def test_default_directories_are_numbered_and_resume_takes_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert default_directory("my.module:build", "cuda:1", resume=False) == Path("autotune-runs/my.module-build-cuda1")
+    with pytest.raises(UsageError, match="no run to resume"):
+        default_directory("m", None, resume=True)
+    for name in ("m", "m-2"):
+        path = default_directory("m", None, resume=False)
+        assert path == Path("autotune-runs") / name
+        os.makedirs(path)  # noqa: PTH103
+    assert default_directory("m", None, resume=True) == Path("autotune-runs/m-2")
+
+
+def test_there_must_be_a_journal_to_resume_from(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run to resume"):
+        RunDirectory(tmp_path, resume=True)
