@@ -125,7 +125,7 @@ def _dataset_parts(dataset: Any) -> Iterator[object]:
 
 def _image_size(item: Any) -> object:
     """The size of an item's image; None for an item that is no pair, which is told to the user when it is read."""
-    image = item[0] if isinstance(item, tuple | list) and item else None
+    image: Any = item[0] if isinstance(item, tuple | list) and item else None
     return tuple(image.shape) if hasattr(image, "shape") else getattr(image, "size", None)
 
 

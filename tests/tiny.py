@@ -170,3 +170,17 @@ def broken() -> nn.Module:
 
 def always_raises() -> nn.Module:
     return Tiny(dict.fromkeys(range(1, EFFECTIVE_BATCH + 1), _tell))
+
+
+class Thrashing(Tiny):
+    """Asks in every step for blocks that fit only once the allocator has given back its cache (2 GB in all)."""
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        losses = super().forward(images, targets)
+        for megabytes in (1200, 1300):
+            torch.empty(megabytes * 2**20, dtype=torch.uint8, device=images[0].device)
+        return losses
+
+
+def thrashing() -> nn.Module:
+    return Thrashing()

@@ -70,6 +70,7 @@ class _Run:
         self.space = space
         self.budget_s = bench.remaining_s
         self.trials: dict[TrainingConfig, Trial] = {}
+        self.candidate: TrainingConfig | None = None
         self.not_tried: list[TrainingConfig] = []
 
     def findings(self) -> Findings:
@@ -78,8 +79,8 @@ class _Run:
         for settings in self.space.settings(self.baseline.config):
             self._try(settings, Stage.SETTINGS)
         self._try_batch_sizes()
-        candidate = self._candidate()
-        result = self._race(candidate)
+        # Where nothing else could be timed the baseline runs against itself.
+        result = self._race(self.candidate or self.baseline.config)
         memory = {config: trial.peak_memory_bytes for config, trial in self.trials.items()}
         config = recommended(result, self.baseline.config, memory)
         return Findings(self.baseline.config, Recommended(config=config, verdict=result), tuple(self.not_tried))
@@ -134,16 +135,23 @@ class _Run:
             )
         )
         self.trials[config] = trial
-        if self._is_timed(trial) and self._gain(trial) > self._gain(self.trials[self.leader]):
-            self._release_unless_baseline(self.leader)
-            self.leader = config
-        else:
-            self._release_unless_baseline(config)
+        self._keep_if_best(trial)
         return trial
 
-    def _release_unless_baseline(self, config: TrainingConfig) -> None:
-        if config != self.baseline.config:
-            self.bench.release(config)
+    def _keep_if_best(self, trial: Trial) -> None:
+        """Keep the child of the best config beside the baseline alive, for the race, and end the one it beat."""
+        if not self._is_timed(trial):
+            self.bench.release(trial.config)
+            return
+        beaten = self.candidate
+        if beaten is not None and self._gain(trial) <= self._gain(self.trials[beaten]):
+            self.bench.release(trial.config)
+            return
+        self.candidate = trial.config
+        if beaten is not None:
+            self.bench.release(beaten)
+        if self._gain(trial) > self._gain(self.trials[self.leader]):
+            self.leader = trial.config
 
     def _try_batch_sizes(self) -> None:
         """The ladder of batch sizes on the best settings: larger ones first, then downwards with an early stop."""
@@ -161,15 +169,6 @@ class _Run:
             best = max(best, gain)
             if losses == 2:
                 break
-
-    def _candidate(self) -> TrainingConfig:
-        """The best config beside the baseline; the baseline itself where nothing else could be timed."""
-        others = [
-            trial for config, trial in self.trials.items() if config != self.baseline.config and self._is_timed(trial)
-        ]
-        if not others:
-            return self.baseline.config
-        return max(others, key=self._gain).config
 
     def _gain(self, trial: Trial) -> float:
         """ln of the speed over the baseline's, on the images that both timed."""

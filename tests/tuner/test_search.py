@@ -126,7 +126,15 @@ def test_a_users_baseline_is_the_reference() -> None:
     assert result.ratio == pytest.approx(1.3, rel=0.15)
 
 
-def test_only_the_baseline_and_the_leader_stay_alive() -> None:
-    bench = SimulatedBench(CPU, _step_s, noise=0.005, budget_s=600.0)
+@pytest.mark.parametrize("worst", [False, True])
+def test_only_the_baseline_and_the_best_of_the_others_stay_alive_for_the_race(worst: bool) -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 0.5 if worst and config.caution() == (0, 0, 0, 0) and config.batch_size == 4 else _step_s(config)
+
+    bench = SimulatedBench(CPU, step_s, noise=0.005, budget_s=600.0)
     found = _find(bench)
-    assert bench.alive == {found.baseline, found.recommendation.config}
+    candidate = found.recommendation.verdict.candidate
+    assert bench.alive == {found.baseline, candidate}
+    race = [trial for trial in bench.trials if trial.stage is Stage.RACE]
+    assert {trial.config for trial in race} == {found.baseline, candidate}
+    assert all(trial.worst_case_ms is None for trial in race), "no side warmed up again"
