@@ -77,7 +77,7 @@ def test_a_run_leaves_its_directory_and_prints_one_json_document(tmp_path: Path)
 
 def test_a_second_run_gets_a_directory_of_its_own_and_never_overwrites(tmp_path: Path) -> None:
     for name in ("tiny-plain-cpu", "tiny-plain-cpu-2"):
-        done = _run("--model", "tiny:plain", cwd=tmp_path)
+        done = _run("--model", "tiny:plain", "--budget", "1s", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert f"autotune-runs/{name}/" in done.stdout
     refused = _run("--model", "tiny:plain", "--out", "autotune-runs/tiny-plain-cpu", cwd=tmp_path)

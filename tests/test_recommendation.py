@@ -40,7 +40,7 @@ class Photos(torch.utils.data.Dataset[object]):
 
 
 def _recommend(model: object, **options: object) -> autotune.Recommendation:
-    arguments = {"dataset": Photos(), "effective_batch_size": 2, "budget": "4s", "device": "cpu"}
+    arguments = {"dataset": Photos(), "effective_batch_size": 2, "budget": "5s", "device": "cpu"}
     return autotune.recommend(model, **{**arguments, **options})  # type: ignore[arg-type]
 
 
@@ -66,7 +66,7 @@ def test_the_callers_model_gradients_random_state_and_flags_stay_bit_for_bit() -
     gradient = model.conv.weight.grad.clone()
     before = random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state(), _flags()
     hooks = len(model._forward_hooks), len(model.conv._forward_pre_hooks)
-    found = _recommend(model)
+    found = _recommend(model, budget="1s")
     assert found.config.images_per_step == 2
     assert random.getstate() == before[0]
     assert numpy.random.get_state()[1].tolist() == before[1]
@@ -84,7 +84,7 @@ def test_the_callers_model_gradients_random_state_and_flags_stay_bit_for_bit() -
 
 def test_a_second_call_answers_from_the_cache_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     model, photos = tiny.Sleeper(), Photos()
-    first = _recommend(model, dataset=photos)
+    first = _recommend(model, dataset=photos, budget="1s")
     assert not first.from_cache
 
     def no_measuring(*_: object, **__: object) -> None:
@@ -108,10 +108,10 @@ def test_a_second_call_answers_from_the_cache_without_measuring(monkeypatch: pyt
 def test_a_cache_that_cannot_be_read_or_written_costs_no_answer(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = _recommend(tiny.Tiny())
+    found = _recommend(tiny.Tiny(), budget="1s")
     (kept,) = own_cache.glob("*.json")
     kept.write_text(kept.read_text()[:100])
-    assert not _recommend(tiny.Tiny()).from_cache
+    assert not _recommend(tiny.Tiny(), budget="1s").from_cache
     assert "measuring again" in caplog.text
     monkeypatch.setenv("AUTOTUNE_CACHE", "/proc/nowhere")
     cache.save("key", found.record)
@@ -151,8 +151,8 @@ def test_a_model_of_the_callers_own_script_is_measured() -> None:
 
         return Local()
 
-    assert _recommend(build()).config.images_per_step == 2
-    assert _recommend(build, effective_batch_size=4).config.images_per_step == 4
+    assert _recommend(build(), budget="1s").config.images_per_step == 2
+    assert _recommend(build, effective_batch_size=4, budget="1s").config.images_per_step == 4
 
 
 def _unpicklable() -> nn.Module:
