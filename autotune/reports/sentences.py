@@ -99,12 +99,12 @@ def measured(record: RunRecord) -> list[tuple[str, str]]:
     rows = [("command", shlex.join(record.command)), ("started", record.started)]
     if workload:
         trainable = f"{workload.trainable_parameters:,} of {workload.parameters:,} parameters trained"
-        images = f"{workload.images} images, {workload.images_in_turn} of them in turn"
+        images = f"{workload.images_in_turn} of them in turn"
         skipped = f", {workload.skipped} left out as bad" if workload.skipped else ""
-        boxes = f"{workload.mean_boxes:.1f} boxes an image, {workload.categories} categories"
+        boxes = f"{workload.mean_boxes:.1f} boxes an image, {workload.categories} {'category' if workload.categories == 1 else 'categories'}"
         rows += [
             ("model", f"{workload.model}, {trainable}, {workload.input}"),
-            ("data", f"{workload.data}: {images}{skipped}; {boxes}"),
+            ("data", f"{workload.data}, {images}{skipped}; {boxes}"),
         ]
     return [
         *rows,
