@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import logging
 import os
 import platform
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
-from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
+
 from autotune.errors import RecordError
+from autotune.probes.machine import cpu_name, installed_version
 from autotune.records import SCHEMA_VERSION, RunRecord, load_run
 
 if TYPE_CHECKING:
@@ -42,8 +45,19 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autotune"
 
 
-def key(model: Any, dataset: Any, device: str, options: Iterable[object]) -> str:
-    """A digest of all that decides the answer; made without touching the device."""
+def key(model: Any, dataset: Any, device: str, options: Iterable[object]) -> str | None:
+    """A digest of all that decides the answer, made without touching the device.
+
+    None for a model or dataset that cannot be told from others: it is measured every time.
+    """
+    try:
+        return _digest(model, dataset, device, options)
+    except Exception as error:  # noqa: BLE001, a user's objects may fail in any way
+        _log.info("no answer will be kept in the cache: %s", error)
+        return None
+
+
+def _digest(model: Any, dataset: Any, device: str, options: Iterable[object]) -> str:
     digest = hashlib.sha256()
     for part in (
         SCHEMA_VERSION,
@@ -52,20 +66,21 @@ def key(model: Any, dataset: Any, device: str, options: Iterable[object]) -> str
         *_model_parts(model),
         *_dataset_parts(dataset),
         *_device_parts(device),
-        *(version(name) for name in _DISTRIBUTIONS),
+        *(installed_version(name) for name in _DISTRIBUTIONS),
         *(f"{name}={os.environ.get(name)}" for name in _ENVIRONMENT),
     ):
         digest.update(repr(part).encode() + b"\0")
     return digest.hexdigest()[:32]
 
 
-def load(key: str) -> RunRecord | None:
-    """The finished run under a key; None where there is none, or none that this version reads."""
+def load(key: str, budget_s: float | None) -> RunRecord | None:
+    """The run under a key; None where there is none that this version reads, or none of such a budget or a larger."""
     path = folder() / f"{key}.json"
     if not path.exists():
         return None
     try:
-        return load_run(path)
+        record = load_run(path)
+        return record if budget_s is None or record.budget_s >= budget_s else None
     except RecordError as error:
         _log.warning("%s; measuring again", error)
         return None
@@ -91,16 +106,24 @@ def save(key: str, record: RunRecord) -> None:
 def _model_parts(model: Any) -> Iterator[object]:
     if isinstance(model, str):
         yield model
+        yield from _source_parts(model.partition(":")[0] if ":" in model else None)
     elif isinstance(getattr(model, "state_dict", None), Callable):  # type: ignore[arg-type]
         yield from _module_parts(model)
     else:
-        # A function that builds the model: told by its name and its code, not by running it.
-        yield getattr(model, "__module__", ""), getattr(model, "__qualname__", repr(type(model)))
-        code = getattr(model, "__code__", None)
-        if code is not None:
-            # Constants that are code themselves (nested functions) print their address, which tells nothing.
-            plain = tuple(value for value in code.co_consts if not isinstance(value, CodeType))
-            yield code.co_code, plain, code.co_names
+        # A function that builds the model, with all that it closes over; told without running it.
+        yield hashlib.sha256(cloudpickle.dumps(model)).hexdigest()
+        yield from _source_parts(getattr(model, "__module__", None))
+
+
+def _source_parts(module: str | None) -> Iterator[object]:
+    """Size and time of a module's file: what is pickled by its name alone may have another body today."""
+    if module is None or module == "__main__":
+        return
+    spec = importlib.util.find_spec(module)
+    if spec is not None and spec.origin is not None:
+        with contextlib.suppress(OSError):
+            stat = Path(spec.origin).stat()
+            yield stat.st_size, stat.st_mtime_ns
 
 
 def _module_parts(model: torch.nn.Module) -> Iterator[object]:
@@ -118,6 +141,19 @@ def _dataset_parts(dataset: Any) -> Iterator[object]:
     yield type(dataset).__module__, type(dataset).__qualname__
     size = len(dataset) if hasattr(dataset, "__len__") else 0
     yield size
+    with contextlib.suppress(TypeError):  # a list, say, can be no key
+        if dataset not in _SIZES_SEEN:
+            _SIZES_SEEN[dataset] = tuple(_some_sizes(dataset, size))
+        yield _SIZES_SEEN[dataset]
+        return
+    yield tuple(_some_sizes(dataset, size))
+
+
+# Decoding a few large photographs takes longer than an answer from the cache may: once a dataset object is enough.
+_SIZES_SEEN: weakref.WeakKeyDictionary[Any, tuple[object, ...]] = weakref.WeakKeyDictionary()
+
+
+def _some_sizes(dataset: Any, size: int) -> Iterator[object]:
     tell = getattr(dataset, "get_height_and_width", None)
     for index in sorted({0, size // 2, size - 1}) if size else ():
         yield tell(index) if callable(tell) else _image_size(dataset[index])
@@ -133,8 +169,6 @@ def _device_parts(device: str) -> Iterator[object]:
     yield platform.node()
     if device == "cpu":
         import torch
-
-        from autotune.probes.machine import cpu_name
 
         yield cpu_name()
         yield torch.get_num_threads()

@@ -70,9 +70,9 @@ def _fail(sentence: str, status: int) -> Never:
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
-        from importlib.metadata import version as installed
+        from autotune.probes.machine import installed_version
 
-        typer.echo(installed("detector-autotune"))
+        typer.echo(installed_version("detector-autotune"))
         raise typer.Exit
 
 
@@ -144,7 +144,9 @@ def run(
         if not json:
             typer.echo(f"\n{directory.path}/: report.md, config.yaml, run.json, trials.csv, trials.jsonl")
         if record.status is Status.INTERRUPTED:
-            _fail(f"interrupted; `{shlex.join((*request.command, '--resume'))}` goes on from here", 130)
+            again = [word for word in request.command if word not in ("--force", "--resume")]
+            where = [] if out else ["--out", str(directory.path)]
+            _fail(f"interrupted; `{shlex.join([*again, *where, '--resume'])}` goes on from here", 130)
         if record.status is Status.FAILED:
             _fail(record.error or "the run failed", 1)
 

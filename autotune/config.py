@@ -33,6 +33,9 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+# Each follows from the other and the effective batch; the remaining knobs are settings.
+_BATCH = ("batch_size", "accumulation_steps")
+
 # Safer numerics first: the order in which ties are decided.
 _NUMERICS = (Precision.FP32, Precision.DEFAULT, Precision.TF32, Precision.BF16, Precision.FP16)
 
@@ -237,16 +240,39 @@ class TrainingConfig(BaseModel):
         settings = [
             text
             for knob in KNOBS
-            if knob.name not in ("batch_size", "accumulation_steps")
+            if knob.name not in _BATCH
             and (value := getattr(self, knob.name)) is not None
             and (text := knob.label(value))
         ]
         accumulation = f" x {self.accumulation_steps}" if self.accumulation_steps > 1 else ""
         return f"{' + '.join(settings) or 'defaults'}, batch {self.batch_size}{accumulation}"
 
+    def for_device(self, where: Circumstances) -> TrainingConfig:
+        """This config on a device: knobs that were left open get the untuned value, those without a meaning none.
+
+        Raises UsageError for a value that the device cannot take.
+        """
+        values = {}
+        for knob in KNOBS:
+            value, untuned = getattr(self, knob.name), knob.baseline(where)
+            if value is None or untuned is None:
+                value = value if value else None
+                if value is not None:
+                    raise UsageError(f"{knob.name} {value} means nothing on a {where.device_type}; leave it out")
+                values[knob.name] = untuned
+                continue
+            choices = knob.candidates(where)
+            if choices and knob.name not in _BATCH and value not in choices:
+                allowed = ", ".join(str(choice) for choice in choices)
+                raise UsageError(f"{knob.name} {value} cannot be used on this {where.device_type}; one of {allowed}")
+            values[knob.name] = value
+        return TrainingConfig(**values)
+
     def caution(self) -> tuple[int, ...]:
-        """Ranks for ties, numerics first: the smaller is the safer and simpler config."""
-        return tuple(knob.caution(value) for knob in _BY_CAUTION if (value := getattr(self, knob.name)) is not None)
+        """Ranks for ties, precision first: the smaller is the safer and simpler config."""
+        values = {knob: getattr(self, knob.name) for knob in KNOBS}
+        ranks = {knob.name: 0 if value is None else knob.caution(value) for knob, value in values.items()}
+        return (ranks.pop("precision"), *ranks.values())
 
     def apply(self, model: torch.nn.Module) -> torch.nn.Module:
         """Set every knob on the model, in place, and in torch's global flags; returns the model."""
@@ -303,4 +329,3 @@ def _knobs() -> tuple[Knob, ...]:
 
 
 KNOBS: tuple[Knob, ...] = _knobs()
-_BY_CAUTION = tuple(sorted(KNOBS, key=lambda knob: knob.name != "precision"))

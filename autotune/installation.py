@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,8 +23,6 @@ __all__ = ["Finding", "State", "check_installation", "doctor"]
 
 _PAIR = "pip install --force-reinstall torch torchvision"
 _GIB = 2**30
-# torch 2.N and torchvision 0.(N + 15) are released together: 2.11 with 0.26, 2.14 with 0.29.
-_MINOR_OFFSET = 15
 _LITTLE_MEMORY_GIB = 4.0
 # Docker's default of 64 MiB holds not even two batches of a DataLoader with workers.
 _LITTLE_SHARED_MEMORY_GIB = 1.0
@@ -56,18 +55,12 @@ def check_installation() -> None:
         import torch
     try:
         with _importing("torchvision"):
-            import torchvision
+            import_module("torchvision")
     except (RuntimeError, AttributeError) as error:
         raise InstallationError(
             f"torch {torch.__version__} and torchvision {installed_version('torchvision')} do not fit each other "
             f"({_one_line(error)}); install them together, from one index: {_PAIR}"
         ) from error
-    expected = _torchvision_for(torch.__version__)
-    if expected and not torchvision.__version__.startswith(f"{expected}."):
-        raise InstallationError(
-            f"torch {torch.__version__} goes with torchvision {expected}, and torchvision {torchvision.__version__} "
-            f"is installed; install them together: {_PAIR}"
-        )
 
 
 def doctor() -> list[Finding]:
@@ -97,15 +90,6 @@ def _importing(package: str) -> Iterator[None]:
         raise InstallationError(
             f"{package} cannot be imported ({_one_line(error)}); install it anew: {_PAIR}"
         ) from error
-
-
-def _torchvision_for(torch_version: str) -> str | None:
-    """`0.29` for torch `2.14.1+cu130`; None for a development build or another numbering."""
-    major, _, rest = torch_version.partition(".")
-    minor = rest.partition(".")[0]
-    if major != "2" or not minor.isdigit() or "dev" in rest or "git" in rest:
-        return None
-    return f"0.{int(minor) + _MINOR_OFFSET}"
 
 
 def _software() -> Iterator[Finding]:

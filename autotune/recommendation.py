@@ -15,7 +15,7 @@ from autotune import cache
 from autotune.config import TrainingConfig
 from autotune.durations import seconds
 from autotune.errors import AutotuneError, UsageError
-from autotune.records import DataSpec, ModelSpec, RunRecord, Status, Verdict
+from autotune.records import DataSpec, ModelSpec, RunRecord, Status, Verdict, VerdictKind
 from autotune.tuner.run import Request, run
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ def recommend(
 
     Raises UsageError, DataError or DeviceError, each with a sentence that says what to do.
     """
+    import torch
+
     from autotune.caller import default_device, pickled_items, pickled_model, unmoved
 
     if optimizer not in ("adamw", "sgd"):
@@ -109,7 +111,7 @@ def recommend(
     options = (effective_batch_size, optimizer, baseline.to_yaml() if baseline else None, image_size)
     with unmoved():
         key = cache.key(model, dataset, device, options)
-    if not refresh and (record := cache.load(key)) is not None:
+    if not refresh and key is not None and (record := cache.load(key, budget_s)) is not None:
         return Recommendation(record, from_cache=True)
     with tempfile.TemporaryDirectory(prefix="autotune-") as folder, unmoved():
         name, pickle_path = pickled_model(model, Path(folder))
@@ -125,11 +127,14 @@ def recommend(
             optimizer=optimizer,
             budget_s=budget_s,
             baseline=baseline,
+            # The caller's own choice, so that what is measured is what will train.
+            threads=torch.get_num_threads() if device == "cpu" else None,
             command=("autotune.recommend",),
         )
         record = run(request)
     if record.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
     recommendation = Recommendation(record)
-    cache.save(key, record)
+    if key is not None and recommendation.verdict.kind is not VerdictKind.NOT_MEASURED:
+        cache.save(key, record)
     return recommendation

@@ -192,12 +192,14 @@ class DeviceState(Record):
 class Trial(Record):
     """One training config measured in one child process.
 
-    step_ms: time of each timed optimizer step, in order, accumulation included, warm-up excluded; worst_case_ms and
-    warmup_ms are the steps before them. steps: which of the replayed batches each timed step trained on.
+    step_ms: time of each timed optimizer step, in order, accumulation included, warm-up excluded; warmup_ms are the
+    steps before them, with the worst case, worst_case_ms, after the first. steps: which of the replayed batches each
+    timed step trained on.
     peak_memory_bytes: device memory reserved (CUDA), resident memory of the child (CPU), worst-case batch included.
     startup_s: from the order to the first forward pass; None where the process was already running.
     duration_s: from the order to the last answer: what the trial took from the budget.
     gave_up: the trial was cut short because it was far slower than the leader.
+    skipped_updates: timed steps in which fp16 gradients overflowed, so that the GradScaler left out the update.
     """
 
     number: int
@@ -214,6 +216,7 @@ class Trial(Record):
     startup_s: float | None = None
     duration_s: float = 0.0
     gave_up: bool = False
+    skipped_updates: int = 0
     state: DeviceState = DeviceState()
 
     @computed_field  # type: ignore[prop-decorator]

@@ -60,7 +60,9 @@ def cached_s() -> list[float]:
         os.environ["AUTOTUNE_CACHE"] = folder
         # One real run fills the cache; a tiny detector keeps it short, and its record is as long as any.
         record = autotune.recommend("ssdlite320_mobilenet", effective_batch_size=2, budget="20s", device="cpu").record
-        cache.save(cache.key(model, dataset, "cpu", (2, "adamw", None, None)), record)
+        key = cache.key(model, dataset, "cpu", (2, "adamw", None, None))
+        assert key is not None
+        cache.save(key, record)
         for _ in range(REPEATS):
             began_s = time.perf_counter()
             answer = autotune.recommend(model, dataset, effective_batch_size=2, device="cpu")

@@ -21,6 +21,7 @@ class SimulatedBench:
         budget_s: float = 180.0,
         noise: float = 0.0,
         seed: int = 0,
+        first_start_s: float = 0.0,
         fails: Callable[[TrainingConfig], Outcome] = lambda config: Outcome.OK,
         memory_bytes: Callable[[TrainingConfig], int] = lambda config: 1000 * config.batch_size,
     ) -> None:
@@ -32,6 +33,7 @@ class SimulatedBench:
         self.alive: set[TrainingConfig] = set()
         self._step_s = step_s
         self._noise = noise
+        self._first_start_s = first_start_s
         self._dice = random.Random(seed)
         self._fails = fails
         self._memory_bytes = memory_bytes
@@ -45,6 +47,8 @@ class SimulatedBench:
         timed = outcome is Outcome.OK and not gave_up
         samples = tuple(1000.0 * step_s * self._dice.lognormvariate(0.0, self._noise) for _ in order.steps if timed)
         duration_s = sum(samples) / 1000.0 + (0.3 + 3 * step_s if fresh else 0.0)
+        if not self.trials:
+            duration_s += self._first_start_s
         self.remaining_s -= duration_s
         if order.keep and self.keeps_sessions and outcome is Outcome.OK:
             self.alive.add(config)

@@ -41,7 +41,7 @@ def _autotune(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedPr
 
 
 def _run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return _autotune("run", "--device", "cpu", "--effective-batch", "2", "--budget", "5s", *arguments, cwd=cwd)
+    return _autotune("run", "--device", "cpu", "--effective-batch", "2", "--budget", "8s", *arguments, cwd=cwd)
 
 
 def test_help_loads_no_torch_and_no_pandas(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import io
 
 import pytest
+from rich.console import Console
+
 from autotune.config import TrainingConfig
 from autotune.progress import _Ticking, watching
 from autotune.records import Outcome, Stage, Trial
 from autotune.tuner.bench import Order, Progress
-from rich.console import Console
 
 CONFIG = TrainingConfig(batch_size=4, precision="bf16", channels_last=True)
 BEST = Trial(number=1, stage=Stage.SETTINGS, config=CONFIG, outcome=Outcome.OK, step_ms=(500.0,), steps=(0,))

@@ -101,7 +101,8 @@ def measured(record: RunRecord) -> list[tuple[str, str]]:
         trainable = f"{workload.trainable_parameters:,} of {workload.parameters:,} parameters trained"
         images = f"{workload.images_in_turn} of them in turn"
         skipped = f", {workload.skipped} left out as bad" if workload.skipped else ""
-        boxes = f"{workload.mean_boxes:.1f} boxes an image, {workload.categories} {'category' if workload.categories == 1 else 'categories'}"
+        categories = "1 category" if workload.categories == 1 else f"{workload.categories} categories"
+        boxes = f"{workload.mean_boxes:.1f} boxes an image, {categories}"
         rows += [
             ("model", f"{workload.model}, {trainable}, {workload.input}"),
             ("data", f"{workload.data}, {images}{skipped}; {boxes}"),

@@ -16,10 +16,9 @@ from autotune.tuner.session import Server, Session, TrialFailed
 
 __all__ = ["Bench", "LiveBench", "Order", "Progress"]
 
-# At least three steps before the first timed one (the worst case is one of them), and no more than this many.
-_WARMUP_STEPS = 2
+# No more warm-up steps than this, settled or not.
 _WARMUP_STEPS_AT_MOST = 10
-# A warm-up step that beats all before it by more than this says that the step time has not settled yet.
+# A step that beats the one before it on the same images by more than this says that the time had not settled yet.
 _SETTLED = 0.95
 
 
@@ -147,11 +146,13 @@ class LiveBench:
         except TrialFailed as failure:
             outcome, detail = failure.outcome, failure.detail
         except BaseException:
+            probe.close()
             if session is not None:
                 session.close()
             raise
-        cpu_used_s = session.cpu_s() - cpu_before_s if session else 0.0
-        state = probe.read({session.pid} if session else set(), max(0.0, cpu_used_s))
+        # What a child that is gone has used cannot be told from what others use.
+        cpu_used_s = session.cpu_s() - cpu_before_s if session and outcome is Outcome.OK else None
+        state = probe.read(cpu_used_s)
         if session is not None:
             if outcome is Outcome.OK and order.keep and self.keeps_sessions:
                 self._kept[order.config] = session
@@ -171,6 +172,7 @@ class LiveBench:
             peak_memory_bytes=partial.peak_memory_bytes,
             startup_s=partial.startup_s,
             gave_up=partial.gave_up,
+            skipped_updates=partial.skipped_updates,
             state=state,
             duration_s=time.monotonic() - began_s,
         )
@@ -205,36 +207,50 @@ class _Partial:
         self.peak_memory_bytes: int | None = None
         self.startup_s: float | None = None
         self.gave_up = False
+        self.skipped_updates = 0
+        self._skipped = False
         self._stalls: list[int] = []
 
     def take(self, session: Session, order: Order) -> None:
         """Take the steps of an order. Raises TrialFailed where one does not end well."""
         fresh = session.steps_taken == 0
         if fresh:
-            self.worst_case_ms = self._step(session, None, order)
             self._warm_up(session, order)
         for number in order.steps:
             if self.gave_up:
-                break
-            self.step_ms.append(self._step(session, number, order))
+                return
+            taken = self._step(session, number, order)
+            # The first timed step repeats the last warm-up step: where it is much faster, it was one more of them.
+            while fresh and not self.step_ms and not self._settled(taken):
+                self.warmup_ms.append(taken)
+                taken = self._step(session, number, order)
+            self.step_ms.append(taken)
             self.steps.append(number)
+            self.skipped_updates += self._skipped
+        if self.step_ms and self.skipped_updates == len(self.step_ms):
+            raise TrialFailed(Outcome.NON_FINITE, "the gradients overflowed in every timed step: no weight was updated")
 
     def _warm_up(self, session: Session, order: Order) -> None:
-        """Steps until the time settles: until one does not beat all before it any more."""
-        for count in range(_WARMUP_STEPS_AT_MOST):
-            taken = self._step(session, count, order)
-            settled = count + 1 >= _WARMUP_STEPS and taken >= _SETTLED * min(self.warmup_ms, default=taken)
-            self.warmup_ms.append(taken)
-            if settled:
-                break
-        self.gave_up = order.give_up_ms is not None and min(self.warmup_ms) > order.give_up_ms
+        """At least three steps: the first batch, the worst case, the first batch again, on until no update is skipped.
+
+        The worst case comes second: only from then on does the optimizer hold its state.
+        """
+        self.warmup_ms.append(self._step(session, order.steps.start, order))
+        self.worst_case_ms = self._step(session, None, order)
+        self.warmup_ms.append(self._step(session, order.steps.start, order))
+        while self._skipped and len(self.warmup_ms) < _WARMUP_STEPS_AT_MOST:
+            self.warmup_ms.append(self._step(session, order.steps.start, order))
+        self.gave_up = order.give_up_ms is not None and self.warmup_ms[-1] > order.give_up_ms
+
+    def _settled(self, taken_ms: float) -> bool:
+        return taken_ms >= _SETTLED * self.warmup_ms[-1] or len(self.warmup_ms) >= _WARMUP_STEPS_AT_MOST
 
     def _step(self, session: Session, number: int | None, order: Order) -> float:
-        if self.startup_s is None and session.steps_taken == 0:
-            answer = session.step(number, order.step_timeout_s)
+        first = session.steps_taken == 0
+        answer = session.step(number, order.step_timeout_s)
+        if first:
             self.startup_s = answer.began_s - session.ordered_s
-        else:
-            answer = session.step(number, order.step_timeout_s)
+        self._skipped = answer.skipped
         self.peak_memory_bytes = max(self.peak_memory_bytes or 0, answer.peak_memory_bytes)
         self._stalls.append(answer.stalls)
         # The allocator has run out in two consecutive steps: throughput collapses before memory does.

@@ -1,7 +1,7 @@
 """The child's side of a trial: set up one training config, then take steps as ordered.
 
 Orders, one JSON object a message over a multiprocessing connection:
-    {"step": 3}           ->  {"ms": 12.3, "stalls": 0, "peak_memory_bytes": ..., "began": monotonic seconds}
+    {"step": 3}           ->  the fields of session.StepAnswer
     {"worst_case": true}  ->  the same, on the worst-case batch
 A failure answers {"outcome": ..., "detail": ...} and ends the child; so does the end of the connection.
 """
@@ -62,6 +62,8 @@ def _serve(prepared: Prepared, config: TrainingConfig, connection: Connection, t
     job = prepared.job
     torch.set_num_threads(job.threads or threads)
     device = torch.device(job.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
     # Random weights reach denormal numbers that trained ones do not; on a CPU they slow a step down several times.
     torch.set_flush_denormal(True)
     if device.type == "cuda":
@@ -72,16 +74,21 @@ def _serve(prepared: Prepared, config: TrainingConfig, connection: Connection, t
         order = json.loads(connection.recv_bytes())
         worst = "worst_case" in order
         number = 0 if worst else int(order["step"])
-        items = prepared.pool.worst_case(config.batch_size) if worst else prepared.pool.step(number)
-        began = time.monotonic()
+        items = prepared.pool.step(number)
+        if worst:
+            # The second micro-batch of an accumulated step meets the gradients of the first.
+            items = prepared.pool.worst_case(config.batch_size) * min(2, config.accumulation_steps)
+        scale = step.loss_scale
+        began_s = time.monotonic()
         loss, milliseconds = timed(lambda items=items, number=number: step(items, number), device)  # type: ignore[misc]
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss is {loss.item()} in step {number}")
         answer = {
             "ms": milliseconds,
+            "skipped": step.loss_scale < scale,
             "stalls": memory_stalls(device),
             "peak_memory_bytes": peak_memory_bytes(device),
-            "began": began,
+            "began_s": began_s,
         }
         connection.send_bytes(json.dumps(answer).encode())
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from autotune.config import TrainingConfig
 from autotune.errors import RecordError, RunDirectoryError
-from autotune.records import Job, Stage, Trial
+from autotune.records import Job, Machine, Outcome, Stage, Trial
 
 __all__ = ["Journal", "Key"]
 
@@ -26,13 +26,14 @@ Key = tuple[Stage, TrainingConfig, int | None]
 class Journal:
     """An open journal, locked against a second run."""
 
-    def __init__(self, path: Path, job: Job, *, resume: bool) -> None:
-        """Open path for a job: empty, or with resume=True what stands there.
+    def __init__(self, path: Path, job: Job, machine: Machine, *, resume: bool) -> None:
+        """Open path for a job on a machine: empty, or with resume=True what stands there.
 
-        Raises RunDirectoryError where another run holds it, RecordError where it belongs to another job.
+        Raises RunDirectoryError where another run holds it, RecordError where it belongs to another job or machine.
         """
         self.path = path
         self._known: dict[Key, Trial] = {}
+        self._raced: set[int | None] = set()
         # Unbuffered: a line that the disk did not take must not wait in a buffer for a second try.
         self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
         try:
@@ -42,7 +43,7 @@ class Journal:
             raise RunDirectoryError(
                 f"{path.parent}: another run is writing there; wait for it, or pass another --out"
             ) from None
-        header = {"journal": 1, "job": job.model_dump(mode="json")}
+        header = {"journal": 1, "job": job.model_dump(mode="json"), "machine": machine.model_dump(mode="json")}
         try:
             if resume:
                 self._read(header)
@@ -58,8 +59,20 @@ class Journal:
         self._file.close()
 
     def find(self, key: Key) -> Trial | None:
-        """The trial that an earlier, killed run measured for this order."""
-        return self._known.get(key)
+        """The trial that an earlier, killed run measured for this order.
+
+        A baseline or a side of the race that failed is measured anew, since what made it fail may be mended. So is a
+        side of the race whose block was cut in two by the end of the run: the two sides belong together in time.
+        """
+        trial = self._known.get(key)
+        if trial is None:
+            return None
+        stage, _, block = key
+        if stage in (Stage.BASELINE, Stage.RACE) and trial.outcome is not Outcome.OK:
+            return None
+        if stage is Stage.RACE and block is not None and block ^ 1 not in self._raced:
+            return None
+        return trial
 
     def append(self, trial: Trial) -> None:
         """Write a trial and flush it to the disk. Raises RunDirectoryError where the disk takes no more."""
@@ -85,9 +98,10 @@ class Journal:
                 entry = json.loads(line)
                 if number == 1:
                     if entry != header:
+                        differs = _difference(entry, header)
                         raise RecordError(
-                            f"{self.path}: belongs to another job; resume with the same model, data, device and "
-                            "effective batch, or pass --force to begin anew"
+                            f"{self.path}: belongs to another run ({differs}); resume with the same command, "
+                            "machine and software, or begin anew with --force"
                         )
                     continue
                 trial = Trial.model_validate(entry)
@@ -96,5 +110,16 @@ class Journal:
                     f"{self.path}: line {number} is not a trial ({error}); begin anew with --force"
                 ) from None
             self._known[trial.stage, trial.config, trial.block] = trial
+        self._raced = {block for stage, _, block in self._known if stage is Stage.RACE}
         self._file.seek(len(whole))
         self._file.truncate()
+
+
+def _difference(entry: Any, header: dict[str, Any]) -> str:
+    """The first fact in which two headers differ, in words."""
+    for part in ("job", "machine"):
+        theirs = entry.get(part) if isinstance(entry, dict) else None
+        for name, ours in header[part].items():
+            if not isinstance(theirs, dict) or theirs.get(name) != ours:
+                return f"{name} is {ours} now and was {theirs.get(name) if isinstance(theirs, dict) else 'not written'}"
+    return "its header differs"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Literal
 
 from autotune.config import TrainingConfig
 from autotune.errors import AutotuneError, UsageError
-from autotune.records import DataSpec, Job, ModelSpec, RunRecord, Status
+from autotune.records import DataSpec, Job, ModelSpec, Outcome, RunRecord, Stage, Status, Trial
 from autotune.tuner.bench import LiveBench, Progress
 from autotune.tuner.journal import Journal
 from autotune.tuner.search import FirstSearch, Search
@@ -64,7 +64,7 @@ def run(
         machine = server.machine
         job = _job(request, machine.device_type)
         budget_s = request.budget_s or _BUDGET_S[machine.device_type]
-        journal = Journal(journal_path, job, resume=resume) if journal_path else None
+        journal = Journal(journal_path, job, machine, resume=resume) if journal_path else None
         bench = LiveBench(job, machine, journal, budget_s, watch)
         space = Space(bench.circumstances, request.baseline, settings_fixed=request.settings_fixed)
         record = RunRecord(
@@ -100,7 +100,19 @@ def run(
             bench.close()
             if journal is not None:
                 journal.close()
-        return record.model_copy(update={"trials": tuple(bench.trials), "spent_s": bench.spent_s})
+        return record.model_copy(
+            update={
+                "baseline": record.baseline or _measured_baseline(bench.trials),
+                "trials": tuple(bench.trials),
+                "spent_s": bench.spent_s,
+            }
+        )
+
+
+def _measured_baseline(trials: Sequence[Trial]) -> TrainingConfig | None:
+    """The baseline of a run that did not come to its end."""
+    measured = (t.config for t in trials if t.stage is Stage.BASELINE and t.outcome is Outcome.OK)
+    return next(measured, None)
 
 
 def _job(request: Request, device_type: str) -> Job:

@@ -61,6 +61,13 @@ class TrialServer:
 
         job = Job.model_validate(order["job"])
         self.prepared = prepare(job)
+        import torch
+
+        if torch.cuda.is_initialized():
+            raise errors.UsageError(
+                f"{job.model.name}: building the model or reading the data opened CUDA, which trials cannot inherit; "
+                "build it on the CPU, autotune moves it to the GPU"
+            )
         # What is frozen is not scanned by a child's collector, so that its pages stay shared.
         gc.collect()
         gc.freeze()

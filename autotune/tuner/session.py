@@ -41,9 +41,14 @@ class TrialFailed(Exception):
 
 @dataclass(frozen=True)
 class StepAnswer:
-    """One step as the child timed it. began_s: monotonic time at which its first forward pass began."""
+    """One step as the child timed it.
+
+    skipped: the gradients overflowed in fp16 and the GradScaler left the update out. began_s: monotonic time at which
+    the first forward pass began.
+    """
 
     ms: float
+    skipped: bool
     stalls: int
     peak_memory_bytes: int
     began_s: float
@@ -59,7 +64,12 @@ class Server:
         # The package may come from a place that only this process's sys.path knows.
         package_root = str(Path(__file__).resolve().parents[2])
         inherited = os.environ.get("PYTHONPATH")
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, (package_root, inherited))))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, (package_root, inherited))),
+            # A factory that asks torch.cuda.is_available() must not open CUDA in a process that forks later.
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+        }
         loud = bool(os.environ.get("AUTOTUNE_DEBUG"))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "autotune.tuner.server", str(theirs.fileno())],
@@ -181,7 +191,7 @@ class Session:
             self.close()
             raise TrialFailed(Outcome(answer["outcome"]), answer["detail"])
         self.steps_taken += 1
-        return StepAnswer(answer["ms"], answer["stalls"], answer["peak_memory_bytes"], answer["began"])
+        return StepAnswer(**answer)
 
     def cpu_s(self) -> float:
         """CPU time that the child has used, in seconds; 0 once it is gone."""

@@ -23,14 +23,13 @@ class Space:
         self, where: Circumstances, baseline: TrainingConfig | None = None, *, settings_fixed: bool = False
     ) -> None:
         self.where = where
-        self.baseline = baseline
+        self.baseline = baseline.for_device(where) if baseline else TrainingConfig.baseline(where)
         self.settings_fixed = settings_fixed
 
     def baselines(self) -> Iterator[TrainingConfig]:
         """The baseline, then the same with ever smaller divisors of the effective batch, for where it does not fit."""
-        first = self.baseline or TrainingConfig.baseline(self.where)
-        for config in self._ladder(first):
-            if config.batch_size <= first.batch_size:
+        for config in self._ladder(self.baseline):
+            if config.batch_size <= self.baseline.batch_size:
                 yield config
 
     def settings(self, baseline: TrainingConfig) -> Iterator[TrainingConfig]:

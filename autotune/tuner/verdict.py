@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 from autotune.config import TrainingConfig
 from autotune.records import Trial, Verdict, VerdictKind
 
-__all__ = ["INDIFFERENCE", "MIN_BLOCKS", "interval", "paired_log_ratio", "recommended", "verdict"]
+__all__ = ["INDIFFERENCE", "MIN_BLOCKS", "interval", "paired_log_ratio", "preference", "recommended", "verdict"]
 
 # Differences inside this zone are ties.
 INDIFFERENCE = 0.01
@@ -99,6 +99,8 @@ def verdict(
     }[kind]
     if candidate == baseline:
         sentence = f"No real difference: your baseline against itself gave {_times(ratio, low, high)}."
+        if kind is not VerdictKind.NO_REAL_DIFFERENCE:
+            sentence += " The interval leaves out 1: the machine is less steady than the race supposes."
         kind = VerdictKind.NO_REAL_DIFFERENCE
     return Verdict(
         kind=kind,
@@ -112,25 +114,32 @@ def verdict(
 
 
 def recommended(
-    result: Verdict, baseline: TrainingConfig, memory_bytes: dict[TrainingConfig, int | None]
+    result: Verdict, baseline: TrainingConfig, memory_bytes: Mapping[TrainingConfig, int | None]
 ) -> TrainingConfig:
-    """The config to train with: the candidate where it is faster, or where it ties and is the better config otherwise.
+    """The config to train with: the candidate where it is faster, or where it ties and is preferable otherwise.
 
-    A tie is decided by safer numerics, then less memory, then the simpler setting. The candidate takes part only
-    where its interval excludes a loss larger than the indifference zone; otherwise the baseline stands.
+    The candidate takes part in a tie only where its interval excludes a loss larger than the indifference zone;
+    otherwise the baseline stands.
     """
     if result.kind is VerdictKind.FASTER:
         return result.candidate
     no_loss = result.low is not None and result.low >= 1.0 / (1.0 + INDIFFERENCE)
     if result.kind is not VerdictKind.NO_REAL_DIFFERENCE or not no_loss:
         return baseline
-    ours, theirs = result.candidate.caution(), baseline.caution()
-    if ours[0] != theirs[0]:
-        return result.candidate if ours[0] < theirs[0] else baseline
-    candidate_bytes, baseline_bytes = memory_bytes.get(result.candidate), memory_bytes.get(baseline)
-    if candidate_bytes and baseline_bytes and candidate_bytes < (1.0 - _SAME_MEMORY) * baseline_bytes:
-        return result.candidate
-    return baseline
+    # min() takes the first of equals: the baseline.
+    return min((baseline, result.candidate), key=lambda config: _preference(config, memory_bytes.get(config)))
+
+
+def preference(trial: Trial) -> tuple[object, ...]:
+    """A sort key among configs of equal speed: safer numerics first, then less memory, then the simpler setting."""
+    return _preference(trial.config, trial.peak_memory_bytes)
+
+
+def _preference(config: TrainingConfig, memory_bytes: int | None) -> tuple[object, ...]:
+    # Memory in steps of 5%: smaller differences are the allocator's.
+    steps = round(math.log(memory_bytes) / _SAME_MEMORY) if memory_bytes else 0
+    caution = config.caution()
+    return caution[0], steps, caution
 
 
 def _times(ratio: float, low: float, high: float) -> str:

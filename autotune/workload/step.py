@@ -35,6 +35,11 @@ class OptimizerStep:
             else torch.optim.SGD(trainable, lr=job.learning_rate, momentum=0.9)
         )
 
+    @property
+    def loss_scale(self) -> float:
+        """The GradScaler's scale; it falls in a step whose gradients overflowed, which then updates no weight."""
+        return float(self.scaler.get_scale())
+
     def __call__(self, items: Sequence[Item], number: int) -> torch.Tensor:
         """Train on items in micro-batches of batch_size; returns the mean loss, a scalar on the device.
 

@@ -41,8 +41,8 @@ def test_the_load_of_others_leaves_out_our_own() -> None:
     total = sum(number * number for number in range(3_000_000))
     now = psutil.Process().cpu_times()
     own_cpu_s = now.user + now.system - mine.user - mine.system
-    ours_left_out = probe.read(set(), own_cpu_s).cpu_load_by_others
-    ours_counted = probe.read(set(), 0.0).cpu_load_by_others
+    ours_left_out = probe.read(own_cpu_s).cpu_load_by_others
+    ours_counted = probe.read(0.0).cpu_load_by_others
     assert total > 0
     assert ours_left_out is not None
     assert ours_counted is not None
@@ -55,7 +55,7 @@ def test_a_gpu_is_named_and_its_state_read() -> None:
     assert here.device_uuid is not None
     assert here.device_uuid.startswith("GPU-")
     assert here.compute_capability is not None
-    state = StateProbe(here).read(set(), 0.0)
+    state = StateProbe(here).read(None)
     assert state.missing == ()
     assert state.sm_clock_mhz is not None
     assert state.temperature_celsius is not None

@@ -19,15 +19,14 @@ def _request(data: DataSpec, factory: str, **options: object) -> Request:
         data=data,
         device="cpu",
         effective_batch=4,
-        budget_s=5.0,
         threads=1,
-        **options,  # type: ignore[arg-type]
+        **{"budget_s": 5.0, **options},  # type: ignore[arg-type]
     )
 
 
 def test_a_run_measures_the_baseline_the_settings_the_batch_sizes_and_a_race(tiny_data: DataSpec) -> None:
     seen: list[Progress] = []
-    record = run(_request(tiny_data, "sleeper"), watch=seen.append)
+    record = run(_request(tiny_data, "sleeper", budget_s=10.0), watch=seen.append)
     assert record.status is Status.FINISHED
     assert [stage for stage in Stage if any(trial.stage is stage for trial in record.trials)] == list(Stage)
     assert record.trials[0].stage is Stage.BASELINE

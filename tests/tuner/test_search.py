@@ -108,6 +108,56 @@ def test_a_budget_too_small_for_a_race_says_so() -> None:
     assert found.not_tried
 
 
+@pytest.mark.parametrize("budget_s", [12.0, 20.0, 28.0])
+def test_no_time_for_another_setting_is_no_verdict_and_not_a_tie(budget_s: float) -> None:
+    found = _find(SimulatedBench(CPU, lambda config: 2.0, budget_s=budget_s))
+    result = found.recommendation.verdict
+    assert result.kind is VerdictKind.NOT_MEASURED or result.candidate != found.baseline
+    if result.kind is VerdictKind.NOT_MEASURED:
+        # What it says would do does.
+        enough_s = float(result.sentence.partition("--budget ")[2].partition("s")[0])
+        again = _find(SimulatedBench(CPU, lambda config: 2.0, budget_s=enough_s))
+        assert again.recommendation.verdict.ratio is not None
+
+
+def test_settings_that_bring_nothing_are_not_recommended_with_one_that_does() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        fast = {Precision.BF16: 1.500, Precision.FP16: 1.504}.get(config.precision or Precision.DEFAULT, 1.0)
+        return 0.2 / (fast * (1.001 if config.cudnn_benchmark else 1.0))
+
+    bench = SimulatedBench(GPU, step_s, budget_s=600.0, memory_bytes=lambda config: 10**9)
+    assert _find(bench).recommendation.config == TrainingConfig(
+        batch_size=16, precision=Precision.BF16, channels_last=False, cudnn_benchmark=False
+    )
+
+
+def test_a_slow_first_start_does_not_shrink_the_race() -> None:
+    bench = SimulatedBench(GPU, lambda config: 0.2 * _step_s(config), budget_s=300.0, first_start_s=25.0)
+    found = _find(bench)
+    assert not found.not_tried
+    assert len(found.recommendation.verdict.log_ratios) == 12
+
+
+@pytest.mark.parametrize("slowdown", [1.0, 1.3])
+def test_the_race_is_planned_with_both_sides_times(slowdown: float) -> None:
+    """On a GPU each side is fresh; the candidate, slower than the baseline, must not overdraw the budget."""
+    bench = SimulatedBench(
+        GPU,
+        lambda config: 1.0 if config.caution() == (1, 0, 0, 0, 0) and config.batch_size == 16 else slowdown,
+        budget_s=200.0,
+    )
+    _find(bench)
+    assert bench.remaining_s >= -3.0 * slowdown
+
+
+def test_fast_models_race_in_fresh_processes_on_a_cpu_too() -> None:
+    bench = SimulatedBench(CPU, lambda config: 0.05 * _step_s(config), budget_s=90.0)
+    _find(bench)
+    race = [trial for trial in bench.trials if trial.stage is Stage.RACE]
+    assert race
+    assert all(trial.worst_case_ms is not None for trial in race)
+
+
 def test_a_baseline_that_crashes_ends_the_run_with_its_reason() -> None:
     with pytest.raises(AutotuneError, match="as the test wants it"):
         _find(SimulatedBench(CPU, _step_s, fails=lambda config: Outcome.CRASHED))
@@ -129,9 +179,9 @@ def test_a_users_baseline_is_the_reference() -> None:
 @pytest.mark.parametrize("worst", [False, True])
 def test_only_the_baseline_and_the_best_of_the_others_stay_alive_for_the_race(worst: bool) -> None:
     def step_s(config: TrainingConfig) -> float:
-        return 0.5 if worst and config.caution() == (0, 0, 0, 0) and config.batch_size == 4 else _step_s(config)
+        return 0.5 if worst and config.caution() == (0, 0, 0, 0, 0) and config.batch_size == 4 else _step_s(config)
 
-    bench = SimulatedBench(CPU, step_s, noise=0.005, budget_s=600.0)
+    bench = SimulatedBench(CPU, lambda config: 5.0 * step_s(config), noise=0.005, budget_s=120.0 if worst else 190.0)
     found = _find(bench)
     candidate = found.recommendation.verdict.candidate
     assert bench.alive == {found.baseline, candidate}

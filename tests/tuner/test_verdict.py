@@ -75,6 +75,9 @@ def test_the_same_config_twice_is_never_a_difference() -> None:
     result = verdict(BASELINE, BASELINE, FASTER)
     assert result.kind is VerdictKind.NO_REAL_DIFFERENCE
     assert "against itself" in result.sentence
+    assert "leaves out 1" in result.sentence, "a race that finds a difference where there is none says so"
+    steady = verdict(BASELINE, BASELINE, [0.01, -0.01, 0.0, 0.002])
+    assert "leaves out 1" not in steady.sentence
 
 
 def test_a_tie_goes_to_the_safer_numerics_then_to_less_memory() -> None:
