@@ -63,6 +63,12 @@ def _race(record: RunRecord) -> list[str]:
             f"The race had {len(verdict.log_ratios)} blocks only, which makes its interval wide; "
             "a larger --budget pays for more."
         )
+    if any(
+        trial.stage is Stage.RACE and trial.outcome is Outcome.OK and not trial.warmup_ms for trial in record.trials
+    ):
+        notes.append(
+            "Each side of the race ran in one process, for want of budget: how processes differ is not in the interval."
+        )
     width = (verdict.high - verdict.low) / verdict.ratio
     if width > _WIDE_INTERVAL:
         notes.append(f"The interval spans {width:.0%} of the ratio: something disturbed the race; measure again.")
