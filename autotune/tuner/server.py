@@ -123,6 +123,7 @@ class TrialServer:
             self.control.send(json.dumps(answer).encode())
         for pid in self.children:
             os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def _in_a_child(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
