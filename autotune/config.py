@@ -45,7 +45,7 @@ class Circumstances:
     """What decides which values of a knob make sense.
 
     compute_capability: (major, minor) of an NVIDIA GPU, (0, 0) on a CPU.
-    native_bf16: the processor has bfloat16 instructions; without them bf16 runs emulated, many times slower.
+    native_bf16: PyTorch has vectorised bf16 kernels for the processor; its reference code is tens of times slower.
     """
 
     device_type: str
@@ -74,6 +74,10 @@ class Knob:
     def why_left_out(self, where: Circumstances) -> str | None:
         """A sentence for the report where the knob is left out."""
         return None
+
+    def allows(self, value: Any, where: Circumstances) -> bool:
+        """Whether a user may ask for the value on the device, worth measuring or not."""
+        return value in (*self.candidates(where), self.baseline(where))
 
     def label(self, value: Any) -> str:
         """The value in a table or a sentence; empty for a value that goes without saying."""
@@ -125,8 +129,7 @@ class PrecisionKnob(Knob):
 
     def candidates(self, where: Circumstances) -> tuple[Precision, ...]:
         if where.on_cpu:
-            both = (Precision.BF16, Precision.FP32)
-            return both if where.native_bf16 else both[::-1]
+            return (Precision.BF16, Precision.FP32) if where.native_bf16 else (Precision.FP32,)
         if where.compute_capability >= (8, 0):
             return (Precision.BF16, Precision.FP16, Precision.TF32, Precision.DEFAULT, Precision.FP32)
         return (Precision.FP16, Precision.DEFAULT)
@@ -135,11 +138,18 @@ class PrecisionKnob(Knob):
         return Precision.FP32 if where.on_cpu else Precision.DEFAULT
 
     def why_left_out(self, where: Circumstances) -> str | None:
+        if where.on_cpu and not where.native_bf16:
+            return "precision: only fp32 is tried: bf16 has no fast code for this CPU, and fp16 and TF32 are for GPUs"
         if where.on_cpu:
-            return "precision: only fp32 and bf16 are tried on a CPU: TF32 is a GPU format, and fp16 has no use there"
+            return "precision: only fp32 and bf16 are tried on a CPU: fp16 and TF32 are for GPUs"
         if where.compute_capability < (8, 0):
             return "precision: tf32 and bf16 need an NVIDIA GPU of compute capability 8.0 (Ampere) or later"
         return None
+
+    def allows(self, value: Precision, where: Circumstances) -> bool:
+        if where.on_cpu:
+            return value in (Precision.FP32, Precision.BF16)
+        return value not in (Precision.TF32, Precision.BF16) or where.compute_capability >= (8, 0)
 
     def label(self, value: Precision) -> str:
         return str(value)
@@ -261,10 +271,8 @@ class TrainingConfig(BaseModel):
                     raise UsageError(f"{knob.name} {value} means nothing on a {where.device_type}; leave it out")
                 values[knob.name] = untuned
                 continue
-            choices = knob.candidates(where)
-            if choices and knob.name not in _BATCH and value not in choices:
-                allowed = ", ".join(str(choice) for choice in choices)
-                raise UsageError(f"{knob.name} {value} cannot be used on this {where.device_type}; one of {allowed}")
+            if knob.name not in _BATCH and not knob.allows(value, where):
+                raise UsageError(f"{knob.name} {value} cannot be used on this {where.device_type}; leave it out")
             values[knob.name] = value
         return TrainingConfig(**values)
 

@@ -174,7 +174,7 @@ def _torch_sees_cuda() -> bool:
 def _processor() -> Iterator[Finding]:
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     yield Finding("cpu", State.OK, f"{cpu_name()}, {cores} cores, {psutil.cpu_count() or cores} threads")
-    bf16 = "native" if native_bf16() else "emulated, so that bf16 on the CPU is several times slower than fp32"
+    bf16 = "vectorised" if native_bf16() else "none that is fast, so it is not tried on the CPU"
     yield Finding("cpu bf16", State.OK, bf16)
 
 

@@ -34,7 +34,8 @@ class _Ticking(Bar):
         # Set before the base class draws for the first time.
         self._since_s = time.monotonic()
         self._seen: Progress | None = None
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[rest]}"))
+        # The description last: on a narrow terminal it is what gets cut.
+        columns = (BarColumn(bar_width=16), TextColumn("{task.fields[rest]}"), TextColumn("{task.description}"))
         super().__init__(*columns, console=console, transient=True)
         self._task = self.add_task("building the model", total=None, rest="")
 

@@ -38,7 +38,7 @@ class Recommendation:
         self._device_type = record.machine.device_type
 
     def __repr__(self) -> str:
-        return f"Recommendation({self.config.label()}: {self.verdict.sentence})"
+        return f"<Recommendation {self.config.label()!r}. {self.verdict.sentence}>"
 
     def table(self) -> pandas.DataFrame:
         """The measured configs, one a row, against the baseline."""

@@ -285,6 +285,8 @@ def load_run(path: str | Path) -> RunRecord:
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
+        if (file.parent / "trials.jsonl").exists():
+            raise RecordError(f"{file}: not written yet: the run was killed; the same command with --resume") from None
         raise RecordError(f"{file}: no run record can be read there ({error.strerror}); give a run directory") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RecordError(f"{file}: not a run record: {error}") from None

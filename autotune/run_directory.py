@@ -41,10 +41,9 @@ class RunDirectory:
         if resume and not self.journal_path.exists():
             raise UsageError(f"{path}: there is no run to resume (no trials.jsonl); leave out --resume")
         _refuse_a_second_run(self.journal_path)
-        taken = [name for name in _OURS if (path / name).exists()]
-        if taken and not force and not resume:
+        if _holds_a_run(path) and not force and not resume:
             raise RunDirectoryError(
-                f"{path}: holds a run already ({taken[0]}); pass --resume to go on with it, --force to overwrite it, "
+                f"{path}: holds a run already; pass --resume to go on with it, --force to overwrite it, "
                 "or another --out"
             )
         try:
@@ -88,6 +87,20 @@ class RunDirectory:
             ) from None
 
 
+def _holds_a_run(path: Path) -> bool:
+    """Whether a run has left anything, or is being written. A journal without a trial is what a failed start leaves."""
+    if any((path / name).exists() for name in _OURS if name != "trials.jsonl"):
+        return True
+    journal = path / "trials.jsonl"
+    try:
+        _refuse_a_second_run(journal)
+        return journal.read_bytes().count(b"\n") > 1
+    except RunDirectoryError:
+        return True
+    except OSError:
+        return False
+
+
 def _refuse_a_second_run(journal: Path) -> None:
     """Raise RunDirectoryError where a run holds the journal's lock; the journal takes it again when it opens."""
     with contextlib.suppress(OSError), journal.open("rb") as file:
@@ -111,7 +124,7 @@ def default_directory(model: str, device: str | None, *, resume: bool) -> Path:
     names = (parent / (stem if number == 1 else f"{stem}-{number}") for number in count(1))
     last = None
     for path in names:
-        if not path.exists():
+        if not _holds_a_run(path):
             if not resume:
                 return path
             break

@@ -39,3 +39,11 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> DataSpec:
     path = tmp_path_factory.mktemp("tiny") / "items.pt"
     torch.save(tiny.items(), path)
     return DataSpec(kind="pickle", pickle_path=str(path), label="tiny")
+
+
+@pytest.fixture
+def short_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few steps and short blocks, so that a run ends long before a budget that leaves a slow machine time enough."""
+    monkeypatch.setattr("autotune.tuner.search._STEPS_AT_MOST", 2)
+    monkeypatch.setattr("autotune.tuner.race._BLOCK_SIDE_S", 0.01)
+    monkeypatch.setattr("autotune.tuner.race._BLOCKS_AT_MOST", 5)

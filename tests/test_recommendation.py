@@ -19,6 +19,8 @@ from autotune import cache
 from autotune.config import TrainingConfig
 from autotune.records import load_run
 
+pytestmark = pytest.mark.usefixtures("short_run")
+
 LABELS = {"labels": torch.tensor([1])}
 
 
@@ -40,7 +42,7 @@ class Photos(torch.utils.data.Dataset[object]):
 
 
 def _recommend(model: object, **options: object) -> autotune.Recommendation:
-    arguments = {"dataset": Photos(), "effective_batch_size": 2, "budget": "8s", "device": "cpu"}
+    arguments = {"dataset": Photos(), "effective_batch_size": 2, "budget": "2m", "device": "cpu"}
     return autotune.recommend(model, **{**arguments, **options})  # type: ignore[arg-type]
 
 
@@ -66,7 +68,7 @@ def test_the_callers_model_gradients_random_state_and_flags_stay_bit_for_bit() -
     gradient = model.conv.weight.grad.clone()
     before = random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state(), _flags()
     hooks = len(model._forward_hooks), len(model.conv._forward_pre_hooks)
-    found = _recommend(model, budget="1s")
+    found = _recommend(model)
     assert found.config.images_per_step == 2
     assert random.getstate() == before[0]
     assert numpy.random.get_state()[1].tolist() == before[1]
@@ -112,7 +114,7 @@ def test_a_cache_that_cannot_be_read_or_written_costs_no_answer(
     found = _recommend(tiny.Tiny())
     (kept,) = own_cache.glob("*.json")
     kept.write_text(kept.read_text()[:100])
-    assert not _recommend(tiny.Tiny(), budget="1s").from_cache
+    assert not _recommend(tiny.Tiny()).from_cache
     assert "measuring again" in caplog.text
     monkeypatch.setenv("AUTOTUNE_CACHE", "/proc/nowhere")
     cache.save("key", found.record)
@@ -152,8 +154,8 @@ def test_a_model_of_the_callers_own_script_is_measured() -> None:
 
         return Local()
 
-    assert _recommend(build(), budget="1s").config.images_per_step == 2
-    assert _recommend(build, effective_batch_size=4, budget="1s").config.images_per_step == 4
+    assert _recommend(build()).config.images_per_step == 2
+    assert _recommend(build, effective_batch_size=4).config.images_per_step == 4
 
 
 def _unpicklable() -> nn.Module:

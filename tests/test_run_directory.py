@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -50,8 +49,20 @@ def test_default_directories_are_numbered_and_resume_takes_the_last(
     for name in ("m", "m-2"):
         path = default_directory("m", None, resume=False)
         assert path == Path("autotune-runs") / name
-        os.makedirs(path)  # noqa: PTH103
+        RunDirectory(path).save(records.faster())
     assert default_directory("m", None, resume=True) == Path("autotune-runs/m-2")
+
+
+def test_what_a_failed_start_left_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = default_directory("m", None, resume=False)
+    RunDirectory(path).journal_path.write_text('{"journal": 1}\n')
+    assert default_directory("m", None, resume=False) == path
+    RunDirectory(path)
+    RunDirectory(path).journal_path.write_text('{"journal": 1}\n{"number": 1}\n')
+    with pytest.raises(RunDirectoryError, match="holds a run already"):
+        RunDirectory(path)
+    assert default_directory("m", None, resume=False) == Path("autotune-runs/m-2")
 
 
 def test_there_must_be_a_journal_to_resume_from(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def _race(record: RunRecord) -> list[str]:
         )
     width = (verdict.high - verdict.low) / verdict.ratio
     if width > _WIDE_INTERVAL:
-        notes.append(f"The interval spans {width:.0%} of the ratio: something disturbed the race; measure again.")
+        notes.append(f"The interval spans {width:.0%} of the ratio: a larger --budget or a quieter machine narrows it.")
     return notes
 
 

@@ -29,7 +29,7 @@ def headline(record: RunRecord) -> str:
     timed = sum(trial.outcome is Outcome.OK for trial in record.trials)
     kept = f" {timed} of {len(record.trials)} trials gave a time." if record.trials else " Nothing was measured."
     if record.status is Status.INTERRUPTED:
-        return f"No verdict: the run was interrupted{reason}.{kept} The same command with --resume goes on."
+        return f"No verdict: the run was interrupted.{kept} The same command goes on with --resume in place of --force."
     if record.status is Status.FAILED:
         return f"No verdict: the run failed{reason}.{kept}"
     return f"No verdict{reason}.{kept}"
@@ -85,7 +85,7 @@ def _machine_rows(machine: Machine) -> Iterator[tuple[str, str]]:
     yield "device", f"{machine.device_name}{memory}"
     if machine.device_type != "cpu":
         yield "driver, CUDA, cuDNN", f"{machine.driver or '?'}, {machine.cuda or '?'}, {machine.cudnn or '?'}"
-    bf16 = "native" if machine.native_bf16 else "emulated"
+    bf16 = "vectorised" if machine.native_bf16 else "no fast code"
     yield "processor", f"{machine.cpu_name}, {machine.cpu_cores} cores, {machine.threads} threads"
     yield "bf16", bf16
     yield "memory", f"{machine.memory_bytes / GIB:.1f} GiB"

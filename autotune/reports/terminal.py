@@ -37,7 +37,7 @@ def cells(row: pd.Series) -> list[str]:
     return [
         str(row["setting"]),
         _figure(row["median_images_per_second"], ".4g"),
-        "" if math.isnan(low) else f"{low:.4g}-{high:.4g}",
+        "" if math.isnan(low) or low == high else f"{low:.4g}-{high:.4g}",
         _figure(row["ratio"], ".2f", "x"),
         _figure(row["race_ratio"], ".2f", "x"),
         _figure(row["peak_memory_gib"], ".1f"),

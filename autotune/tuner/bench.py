@@ -14,7 +14,7 @@ from autotune.records import Job, Machine, Outcome, Stage, Trial
 from autotune.tuner.journal import Journal
 from autotune.tuner.session import Server, Session, TrialFailed
 
-__all__ = ["Bench", "LiveBench", "Order", "Progress"]
+__all__ = ["Bench", "LiveBench", "Order", "Progress", "circumstances", "fail_if_unusable"]
 
 # No more warm-up steps than this, settled or not.
 _WARMUP_STEPS_AT_MOST = 10
@@ -69,6 +69,16 @@ class Bench(Protocol):
         ...
 
 
+def circumstances(job: Job, machine: Machine) -> Circumstances:
+    """What decides which values of a knob make sense for a job on a machine."""
+    return Circumstances(
+        device_type=machine.device_type,
+        effective_batch=job.effective_batch,
+        compute_capability=machine.compute_capability or (0, 0),
+        native_bf16=machine.native_bf16,
+    )
+
+
 class LiveBench:
     """Measures in child processes on the real device.
 
@@ -79,12 +89,7 @@ class LiveBench:
     def __init__(
         self, job: Job, machine: Machine, journal: Journal | None, budget_s: float, watch: Callable[[Progress], None]
     ) -> None:
-        self.circumstances = Circumstances(
-            device_type=machine.device_type,
-            effective_batch=job.effective_batch,
-            compute_capability=machine.compute_capability or (0, 0),
-            native_bf16=machine.native_bf16,
-        )
+        self.circumstances = circumstances(job, machine)
         self.seed = job.seed
         self.keeps_sessions = machine.device_type == "cpu"
         self.budget_s = budget_s

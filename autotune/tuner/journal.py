@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ Key = tuple[Stage, TrainingConfig, int | None]
 class Journal:
     """An open journal, locked against a second run."""
 
-    def __init__(self, path: Path, job: Job, machine: Machine, *, resume: bool) -> None:
+    def __init__(self, path: Path, job: Job, machine: Machine, search: Mapping[str, object], *, resume: bool) -> None:
         """Open path for a job on a machine: empty, or with resume=True what stands there.
+
+        search: what else decides which trials are ordered (plain JSON values): the search, its budget.
 
         Raises RunDirectoryError where another run holds it, RecordError where it belongs to another job or machine.
         """
@@ -43,7 +46,12 @@ class Journal:
             raise RunDirectoryError(
                 f"{path.parent}: another run is writing there; wait for it, or pass another --out"
             ) from None
-        header = {"journal": 1, "job": job.model_dump(mode="json"), "machine": machine.model_dump(mode="json")}
+        header = {
+            "journal": 1,
+            "job": job.model_dump(mode="json"),
+            "machine": machine.model_dump(mode="json"),
+            "search": dict(search),
+        }
         try:
             if resume:
                 self._read(header)
@@ -117,7 +125,7 @@ class Journal:
 
 def _difference(entry: Any, header: dict[str, Any]) -> str:
     """The first fact in which two headers differ, in words."""
-    for part in ("job", "machine"):
+    for part in ("job", "machine", "search"):
         theirs = entry.get(part) if isinstance(entry, dict) else None
         for name, ours in header[part].items():
             if not isinstance(theirs, dict) or theirs.get(name) != ours:

@@ -11,7 +11,7 @@ from typing import Literal
 from autotune.config import TrainingConfig
 from autotune.errors import AutotuneError, UsageError
 from autotune.records import DataSpec, Job, ModelSpec, Outcome, RunRecord, Stage, Status, Trial
-from autotune.tuner.bench import LiveBench, Progress
+from autotune.tuner.bench import LiveBench, Progress, circumstances
 from autotune.tuner.journal import Journal
 from autotune.tuner.search import FirstSearch, Search
 from autotune.tuner.session import Server
@@ -64,9 +64,11 @@ def run(
         machine = server.machine
         job = _job(request, machine.device_type)
         budget_s = request.budget_s or _BUDGET_S[machine.device_type]
-        journal = Journal(journal_path, job, machine, resume=resume) if journal_path else None
+        where = circumstances(job, machine)
+        space = Space(where, request.baseline, settings_fixed=request.settings_fixed)
+        plan = {"name": search.name, "budget_s": budget_s, "baseline": space.baseline.model_dump(mode="json")}
+        journal = Journal(journal_path, job, machine, plan, resume=resume) if journal_path else None
         bench = LiveBench(job, machine, journal, budget_s, watch)
-        space = Space(bench.circumstances, request.baseline, settings_fixed=request.settings_fixed)
         record = RunRecord(
             status=Status.FINISHED,
             command=request.command,

@@ -49,7 +49,7 @@ _RUNG_LOSS = 0.02
 _RACE_SHARE = 0.4
 # No answer for this many times the baseline's slowest step: a timeout.
 _STALLED = 3.0
-_STALLED_AT_LEAST_S = {"cpu": 5.0, "cuda": 60.0}
+_STALLED_AT_LEAST_S = {"cpu": 20.0, "cuda": 60.0}
 
 
 class FirstSearch:

@@ -53,7 +53,10 @@ class CocoSamples:
         usable = [image for image in found.values() if image is not None]
         self._images = [image for image in usable if image.boxes]
         if not self._images:
-            raise DataError(f"{self._file}: not one of its {len(content['images'])} images can be trained on")
+            raise DataError(
+                f"{self._file}: not one of its {len(content['images'])} images can be trained on "
+                f"({len(content['annotations'])} annotations)"
+            )
         self.categories = max(self._labels.values())
         self.skip_bad = skip_bad
         self.skipped = self._bad.count

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from autotune.detectors.build import build
 from autotune.records import Job, WorkloadFacts
@@ -54,6 +55,17 @@ def prepare(job: Job) -> Prepared:
         categories=samples.categories,
         mean_boxes=pool.mean_boxes,
         images_in_turn=pool.images,
-        notes=built.notes,
+        notes=(*built.notes, *_batch_norm_note(built.model)),
     )
     return Prepared(job, built.model, pool, facts)
+
+
+def _batch_norm_note(model: torch.nn.Module) -> tuple[str, ...]:
+    live = sum(isinstance(module, _BatchNorm) and module.training for module in model.modules())
+    if not live:
+        return ()
+    note = (
+        f"{live} batch norm layers are live: they see one micro-batch of batch_size images, so accumulation over "
+        "smaller batches trains differently, though the optimizer sees the same effective batch."
+    )
+    return (note,)

@@ -12,6 +12,7 @@ from autotune.tuner.journal import Journal
 from records import H200 as MACHINE
 
 JOB = Job(model=ModelSpec(name="frcnn_mobilenet"), device="cpu", effective_batch=4)
+PLAN = {"budget_s": 40.0}
 CONFIG = TrainingConfig(batch_size=4)
 
 
@@ -30,10 +31,10 @@ def _trial(number: int, outcome: Outcome = Outcome.OK, stage: Stage = Stage.SETT
 
 def test_a_resumed_journal_knows_its_trials_and_grows(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    journal = Journal(path, JOB, MACHINE, resume=False)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
     journal.append(_trial(1))
     journal.close()
-    journal = Journal(path, JOB, MACHINE, resume=True)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
     assert journal.find((Stage.SETTINGS, CONFIG, 1)) == _trial(1)
     assert journal.find((Stage.SETTINGS, CONFIG, 2)) is None
     journal.append(_trial(2))
@@ -44,53 +45,64 @@ def test_a_resumed_journal_knows_its_trials_and_grows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 5, 60])
 def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "trials.jsonl"
-    journal = Journal(path, JOB, MACHINE, resume=False)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
     journal.append(_trial(1))
     journal.append(_trial(2))
     journal.close()
     path.write_bytes(path.read_bytes()[:-cut])
-    journal = Journal(path, JOB, MACHINE, resume=True)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
     assert journal.find((Stage.SETTINGS, CONFIG, 1)) is not None
     assert journal.find((Stage.SETTINGS, CONFIG, 2)) is None
     journal.append(_trial(2))
     journal.close()
-    journal = Journal(path, JOB, MACHINE, resume=True)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
     assert journal.find((Stage.SETTINGS, CONFIG, 2)) == _trial(2)
     journal.close()
 
 
 def test_a_second_run_is_refused_while_the_first_writes(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    journal = Journal(path, JOB, MACHINE, resume=False)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
     journal.append(_trial(1))
     for resume in (True, False):
         with pytest.raises(RunDirectoryError, match="another run is writing there"):
-            Journal(path, JOB, MACHINE, resume=resume)
+            Journal(path, JOB, MACHINE, PLAN, resume=resume)
     assert len(path.read_text().splitlines()) == 2, "the refused run left the file alone"
     journal.close()
 
 
 def test_another_jobs_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    Journal(path, JOB, MACHINE, resume=False).close()
+    Journal(path, JOB, MACHINE, PLAN, resume=False).close()
     with pytest.raises(RecordError, match="effective_batch is 8 now and was 4"):
-        Journal(path, JOB.model_copy(update={"effective_batch": 8}), MACHINE, resume=True)
+        Journal(path, JOB.model_copy(update={"effective_batch": 8}), MACHINE, PLAN, resume=True)
 
 
 def test_another_machines_or_torchs_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    Journal(path, JOB, MACHINE, resume=False).close()
+    Journal(path, JOB, MACHINE, PLAN, resume=False).close()
     with pytest.raises(RecordError, match=r"torch is 9\.9 now"):
-        Journal(path, JOB, MACHINE.model_copy(update={"torch": "9.9"}), resume=True)
+        Journal(path, JOB, MACHINE.model_copy(update={"torch": "9.9"}), PLAN, resume=True)
+
+
+def test_a_resume_with_another_budget_is_refused_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
+    journal.append(_trial(1))
+    journal.close()
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match=r"budget_s is 6\.0 now and was 40\.0"):
+        Journal(path, JOB, MACHINE, {"budget_s": 6.0}, resume=True)
+    assert path.read_bytes() == before
 
 
 def test_what_failed_for_good_is_known_and_what_may_be_mended_is_measured_again(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    journal = Journal(path, JOB, MACHINE, resume=False)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
     for number, stage in enumerate(Stage):
         journal.append(_trial(number, Outcome.OUT_OF_MEMORY, stage))
     journal.close()
-    journal = Journal(path, JOB, MACHINE, resume=True)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
     known = {stage for number, stage in enumerate(Stage) if journal.find((stage, CONFIG, number))}
     journal.close()
     assert known == {Stage.SETTINGS, Stage.BATCH_SIZES}
@@ -98,28 +110,28 @@ def test_what_failed_for_good_is_known_and_what_may_be_mended_is_measured_again(
 
 def test_half_a_block_of_the_race_is_measured_again(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    journal = Journal(path, JOB, MACHINE, resume=False)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
     for block in (0, 1, 3):
         journal.append(_trial(block, stage=Stage.RACE))
     journal.close()
-    journal = Journal(path, JOB, MACHINE, resume=True)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
     assert [block for block in range(4) if journal.find((Stage.RACE, CONFIG, block))] == [0, 1]
     journal.close()
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    journal = Journal(path, JOB, MACHINE, resume=False)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
     journal.append(_trial(1))
     journal.close()
     path.write_text(path.read_text() + '{"number": "x"}\n')
     with pytest.raises(RecordError, match="line 3 is not a trial"):
-        Journal(path, JOB, MACHINE, resume=True)
+        Journal(path, JOB, MACHINE, PLAN, resume=True)
 
 
 def test_a_disk_that_takes_no_more_is_one_sentence_and_keeps_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    journal = Journal(path, JOB, MACHINE, resume=False)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
     journal.append(_trial(1))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, hard))
@@ -129,7 +141,7 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_keeps_what_was_written(tm
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     journal.close()
-    journal = Journal(path, JOB, MACHINE, resume=True)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
     assert journal.find((Stage.SETTINGS, CONFIG, 1)) == _trial(1)
     assert journal.find((Stage.SETTINGS, CONFIG, 2)) is None
     journal.close()

@@ -12,6 +12,8 @@ from autotune.records import DataSpec, ModelSpec, Outcome, RunRecord, Stage, Sta
 from autotune.tuner.bench import Progress
 from autotune.tuner.run import Request, run
 
+pytestmark = pytest.mark.usefixtures("short_run")
+
 
 def _request(data: DataSpec, factory: str, **options: object) -> Request:
     return Request(
@@ -20,13 +22,13 @@ def _request(data: DataSpec, factory: str, **options: object) -> Request:
         device="cpu",
         effective_batch=4,
         threads=1,
-        **{"budget_s": 5.0, **options},  # type: ignore[arg-type]
+        **{"budget_s": 120.0, **options},  # type: ignore[arg-type]
     )
 
 
 def test_a_run_measures_the_baseline_the_settings_the_batch_sizes_and_a_race(tiny_data: DataSpec) -> None:
     seen: list[Progress] = []
-    record = run(_request(tiny_data, "sleeper", budget_s=10.0), watch=seen.append)
+    record = run(_request(tiny_data, "sleeper"), watch=seen.append)
     assert record.status is Status.FINISHED
     assert [stage for stage in Stage if any(trial.stage is stage for trial in record.trials)] == list(Stage)
     assert record.trials[0].stage is Stage.BASELINE
@@ -95,7 +97,7 @@ def test_an_interrupted_run_keeps_what_it_measured(tiny_data: DataSpec) -> None:
 def test_a_users_baseline_decides_the_effective_batch(tiny_data: DataSpec) -> None:
     own = TrainingConfig(batch_size=3, accumulation_steps=2, precision="fp32", channels_last=True)
     request = Request(
-        model=ModelSpec(name="tiny:sleeper"), data=tiny_data, device="cpu", budget_s=5.0, baseline=own, threads=1
+        model=ModelSpec(name="tiny:sleeper"), data=tiny_data, device="cpu", budget_s=120.0, baseline=own, threads=1
     )
     record = run(request)
     assert record.baseline == own

@@ -9,7 +9,7 @@ from autotune.tuner.search import Findings, FirstSearch
 from autotune.tuner.space import Space
 from simulated import SimulatedBench
 
-CPU = Circumstances("cpu", 4)
+CPU = Circumstances("cpu", 4, native_bf16=True)
 GPU = Circumstances("cuda", 16, (9, 0), native_bf16=True)
 
 
