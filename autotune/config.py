@@ -45,7 +45,7 @@ class Circumstances:
     """What decides which values of a knob make sense.
 
     compute_capability: (major, minor) of an NVIDIA GPU, (0, 0) on a CPU.
-    native_bf16: PyTorch has vectorised bf16 kernels for the processor; its reference code is tens of times slower.
+    native_bf16: PyTorch has vectorised bf16 kernels for the processor; its reference code is many times slower.
     """
 
     device_type: str
@@ -162,9 +162,10 @@ class PrecisionKnob(Knob):
             return
         import torch
 
-        kind = "ieee" if value is Precision.FP32 else "tf32"
-        torch.backends.cuda.matmul.fp32_precision = kind
-        torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
+        # The older of torch's two ways: reading the older flags raises once the newer ones were set, and code that
+        # reads them is everywhere.
+        torch.backends.cuda.matmul.allow_tf32 = value is Precision.TF32
+        torch.backends.cudnn.allow_tf32 = value is Precision.TF32
 
 
 class ChannelsLastKnob(Knob):

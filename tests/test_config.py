@@ -186,17 +186,21 @@ def test_autocast_and_scaler_follow_the_precision(precision, dtype):
 @pytest.fixture
 def global_flags():
     """Puts torch's global flags back."""
-    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    before = matmul.fp32_precision, conv.fp32_precision, torch.backends.cudnn.benchmark
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
     yield
-    matmul.fp32_precision, conv.fp32_precision, torch.backends.cudnn.benchmark = before
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
-@pytest.mark.parametrize(("precision", "kind"), [("fp32", "ieee"), ("tf32", "tf32")])
-def test_fp32_and_tf32_hold_for_products_and_convolutions_alike(global_flags, precision, kind):
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", False), ("tf32", True)])
+def test_fp32_and_tf32_hold_for_products_and_convolutions_alike(global_flags, precision, tf32):
     TrainingConfig(batch_size=1, precision=precision, cudnn_benchmark=True).apply(torch.nn.Identity())
-    assert torch.backends.cuda.matmul.fp32_precision == kind
-    assert torch.backends.cudnn.conv.fp32_precision == kind
+    # Both of torch's ways to ask answer, and agree.
+    assert torch.backends.cuda.matmul.allow_tf32 is tf32
+    assert torch.backends.cudnn.allow_tf32 is tf32
+    assert (torch.backends.cuda.matmul.fp32_precision == "tf32") is tf32
+    assert (torch.backends.cudnn.conv.fp32_precision == "tf32") is tf32
+    assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
     assert torch.backends.cudnn.benchmark is True
 
 

@@ -82,7 +82,7 @@ def native_bf16() -> bool:
     """Whether PyTorch has vectorised bfloat16 code for the processor.
 
     oneDNN's bf16 kernels need AVX-512 on x86 (its documentation, "Data Types"); below that PyTorch falls back on
-    reference code: 16 times the time of fp32 for a step of frcnn_mobilenet where it was tried.
+    reference code, which takes many times as long as fp32.
     """
     flags = next((line for line in _cpuinfo() if line.startswith(("flags", "Features"))), "")
     return bool({"avx512bw", "avx512_bf16", "amx_bf16", "bf16"} & set(flags.partition(":")[2].split()))

@@ -9,7 +9,6 @@ from autotune.config import Precision, TrainingConfig
 __all__ = ["training_snippet"]
 
 _AUTOCAST = {Precision.FP16: "torch.float16", Precision.BF16: "torch.bfloat16"}
-_FP32_PRECISION = {Precision.FP32: "ieee", Precision.TF32: "tf32"}
 
 
 def training_snippet(config: TrainingConfig, device_type: str) -> str:
@@ -24,10 +23,10 @@ def _settings(config: TrainingConfig, device_type: str) -> Iterator[str]:
     yield "import torch"
     yield ""
     yield f"# loader = DataLoader(..., batch_size={config.batch_size})"
-    if config.precision in _FP32_PRECISION and device_type != "cpu":
-        kind = _FP32_PRECISION[config.precision]
-        yield f'torch.backends.cuda.matmul.fp32_precision = "{kind}"'
-        yield f'torch.backends.cudnn.conv.fp32_precision = "{kind}"'
+    if config.precision in (Precision.FP32, Precision.TF32) and device_type != "cpu":
+        tf32 = config.precision is Precision.TF32
+        yield f"torch.backends.cuda.matmul.allow_tf32 = {tf32}"
+        yield f"torch.backends.cudnn.allow_tf32 = {tf32}"
     if config.cudnn_benchmark is not None:
         yield f"torch.backends.cudnn.benchmark = {config.cudnn_benchmark}"
     yield f'model = model.to("{device_type}"{", memory_format=torch.channels_last" if config.channels_last else ""})'

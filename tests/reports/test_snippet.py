@@ -70,5 +70,5 @@ def test_every_config_gives_valid_python(config):
     compile(source, "snippet", "exec")
     assert ("autocast" in source) == (config.precision in (Precision.FP16, Precision.BF16))
     assert ("GradScaler" in source) == (config.precision is Precision.FP16)
-    assert ("fp32_precision" in source) == (config.precision in (Precision.FP32, Precision.TF32))
+    assert ("allow_tf32" in source) == (config.precision in (Precision.FP32, Precision.TF32))
     assert ("cudnn.benchmark = True" in source) == (config.cudnn_benchmark is True)
