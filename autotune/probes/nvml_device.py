@@ -66,8 +66,10 @@ class NvmlDevice:
         if gpu is None or self._pid != os.getpid():
             return
         try:
-            gpu.gpm.free()
-            pynvml.nvmlShutdown()
+            try:
+                gpu.gpm.free()
+            finally:
+                pynvml.nvmlShutdown()
         except pynvml.NVMLError as error:  # a driver that went away has nothing left to release
             self._miss("nvml", str(error))
 
