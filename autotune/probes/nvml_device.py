@@ -130,10 +130,10 @@ class _Question:
 
 
 def _handle(uuid: str) -> Any:
-    """The device of a UUID. torch writes no prefix, and a slice of a GPU under MIG has another one than a GPU."""
+    """The device of a UUID. torch tells it without the prefix, which is another one for a slice under MIG than for a GPU."""
     try:
         return pynvml.nvmlDeviceGetHandleByUUID(uuid)
-    except pynvml.NVMLError:
-        if not uuid.startswith("GPU-"):
+    except pynvml.NVMLError as error:
+        if error.value != pynvml.NVML_ERROR_NOT_FOUND or not uuid.startswith("GPU-"):
             raise
         return pynvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-", 1))

@@ -19,7 +19,7 @@ def built(folder: Path, *options: str) -> Path:
     if compiler is None:
         pytest.skip("no C compiler here: NVML cannot be played")
     library = folder / "libnvidia-ml.so.1"
-    command = [compiler, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", *options, "-o", str(library), str(SOURCE)]
+    command = [compiler, "-Wall", "-Wextra", "-shared", "-fPIC", *options, "-o", str(library), str(SOURCE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return library

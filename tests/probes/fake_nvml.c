@@ -18,7 +18,6 @@ enum { POWER_INSTANT = 186, NVLINK_TX = 138, NVLINK_RX = 139, DRAM = 10, TENSOR 
 
 static struct { const char *name; unsigned calls; } asked[64];
 static int initialised, gpm_samples;
-static unsigned long long taken;
 static pid_t owner;
 
 unsigned fake_calls(const char *name) {
@@ -172,6 +171,7 @@ unsigned nvmlDeviceGetCurrentClocksEventReasons(Device device, unsigned long lon
     *bits = setting("CLOCK_EVENTS");
     return 0;
 }
+static unsigned long long taken;
 struct metric { unsigned id, error; double value; const char *names[3]; };
 struct metrics { unsigned version, count; unsigned long long *first, *second; struct metric found[]; };
 unsigned nvmlGpmQueryDeviceSupport(Device device, unsigned *support) {

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from ctypes import CDLL
 from pathlib import Path
@@ -269,8 +270,7 @@ def test_a_forked_child_initialises_again_and_does_the_parent_no_harm(nvml_libra
     assert (done.stdout, done.stderr) == ("0 1980 1980 []\n", "")
 
 
-def wait_for(condition: object, at_most_s: float = 30.0) -> None:
-    assert callable(condition)
+def wait_for(condition: Callable[[], bool], at_most_s: float = 30.0) -> None:
     end_s = time.monotonic() + at_most_s
     while not condition():
         assert time.monotonic() < end_s
