@@ -130,7 +130,7 @@ class _Question:
 
 
 def _handle(uuid: str) -> Any:
-    """The device of a UUID. torch tells it without the prefix, which is another one for a slice under MIG than for a GPU."""
+    """The device of a UUID. A slice of a GPU under MIG has another prefix than the one that Machine puts before torch's."""
     try:
         return pynvml.nvmlDeviceGetHandleByUUID(uuid)
     except pynvml.NVMLError as error:
