@@ -130,7 +130,7 @@ class _Question:
 
 
 def _handle(uuid: str) -> Any:
-    """The device of a UUID. A slice of a GPU under MIG has another prefix than the one that Machine puts before torch's."""
+    """The device of a UUID. Machine writes `GPU-` before what torch tells; a slice under MIG has `MIG-` there."""
     try:
         return pynvml.nvmlDeviceGetHandleByUUID(uuid)
     except pynvml.NVMLError as error:
