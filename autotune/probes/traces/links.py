@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autotune.probes.trace.events import ABSENT, DeviceEvents, Flags, Ints, Launches, Operators, Trace
-from autotune.probes.trace.nesting import enclosing
+from autotune.probes.traces.events import ABSENT, DeviceEvents, Flags, Ints, Launches, Operators, Trace
+from autotune.probes.traces.nesting import enclosing
 
 __all__ = ["Links", "link"]
 

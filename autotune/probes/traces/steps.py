@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotune.errors import TraceError
-from autotune.probes.trace.events import ABSENT, Ints, Trace
-from autotune.probes.trace.links import Links
+from autotune.probes.traces.events import ABSENT, Ints, Trace
+from autotune.probes.traces.links import Links
 
 __all__ = ["TraceStep", "steps_of"]
 

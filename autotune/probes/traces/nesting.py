@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from autotune.probes.trace.events import ABSENT, Ints, Spans
+from autotune.probes.traces.events import ABSENT, Ints, Spans
 
 __all__ = ["enclosing"]
 

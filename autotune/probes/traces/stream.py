@@ -7,8 +7,9 @@ import re
 import zlib
 from collections.abc import Iterator
 from decimal import Decimal
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, field
 from msgspec.json import Decoder
@@ -106,7 +107,7 @@ class _NotATraceError(Exception):
     pass
 
 
-def _parts(file: IO[bytes]) -> Iterator[Document]:
+def _parts(file: BufferedIOBase) -> Iterator[Document]:
     head, text = _until_events(file)
     yield _DOCUMENT.decode(head + b"]}")
     wanted = _CHUNK_BYTES
@@ -126,7 +127,7 @@ def _parts(file: IO[bytes]) -> Iterator[Document]:
     yield _DOCUMENT.decode(b'{"traceEvents":[' + text)
 
 
-def _until_events(file: IO[bytes]) -> tuple[bytes, bytes]:
+def _until_events(file: BufferedIOBase) -> tuple[bytes, bytes]:
     """The file's beginning up to and with the bracket that opens the events; and what was read beyond."""
     text = b""
     while more := file.read(_CHUNK_BYTES):

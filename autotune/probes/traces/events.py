@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.probes.trace.stream import DeviceProperties
+from autotune.probes.traces.stream import DeviceProperties
 
 __all__ = ["ABSENT", "DeviceEvents", "DeviceKind", "Flags", "Ints", "Launches", "Operators", "Spans", "Trace"]
 

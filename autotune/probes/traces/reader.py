@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from autotune.errors import TraceError
-from autotune.probes.trace.events import ABSENT, DeviceEvents, DeviceKind, Ints, Launches, Operators, Spans, Trace
-from autotune.probes.trace.stream import DeviceProperties, Event, documents
+from autotune.probes.traces.events import ABSENT, DeviceEvents, DeviceKind, Ints, Launches, Operators, Spans, Trace
+from autotune.probes.traces.stream import DeviceProperties, Event, documents
 
 __all__ = ["read_trace"]
 
