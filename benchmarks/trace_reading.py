@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import msgspec
+
 EVENTS = 1_000_000
 _MEASURED = """
 import resource, sys, time
@@ -52,29 +54,26 @@ def enlarge(source: Path, target: Path) -> int:
     times = [event["ts"] for event in events if event.get("ph") == "X"]
     length_us = max(times) - min(times) + 1_000_000
     last_id = max(event["args"].get(name, 0) for event in events if "args" in event for name in _IDS) + 1
+    encode = msgspec.json.Encoder(decimal_format="number").encode
     written = 0
-    with gzip.open(target, "wt", compresslevel=1) as file:
-        file.write(json.dumps(content)[:-1] + ', "traceEvents": [')
+    with gzip.open(target, "wb", compresslevel=1) as file:
+        file.write(encode(content)[:-1] + b', "traceEvents": [')
         for copy in range(-(-EVENTS // len(events))):
             for event in events[: EVENTS - written]:
-                file.write((",\n" if written else "\n") + json.dumps(_later(event, copy, length_us, last_id)))
+                file.write((b",\n" if written else b"\n") + encode(_later(event, copy, length_us, last_id)))
                 written += 1
-        file.write("]}")
+        file.write(b"]}")
     return written
 
 
 def _later(event: dict[str, Any], copy: int, length_us: Decimal, last_id: int) -> dict[str, Any]:
-    # A float would lose the last digits, which json cannot write from a Decimal: whole microseconds are kept instead.
-    moved = event | {"ts": int(event["ts"] + copy * length_us)}
-    if "dur" in event:
-        moved["dur"] = float(event["dur"])
+    moved = event | {"ts": event["ts"] + copy * length_us}
     if event.get("cat") in ("ac2g", "fwdbwd"):
         moved["id"] = event["id"] + copy * last_id
     if "args" in event:
-        arguments = {
-            name: float(value) if isinstance(value, Decimal) else value for name, value in event["args"].items()
+        moved["args"] = event["args"] | {
+            name: event["args"][name] + copy * last_id for name in _IDS if name in event["args"]
         }
-        moved["args"] = arguments | {name: arguments[name] + copy * last_id for name in _IDS if name in arguments}
     return moved
 
 
