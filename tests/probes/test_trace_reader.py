@@ -70,6 +70,13 @@ def test_a_file_reads_the_same_however_it_is_cut(tmp_path, monkeypatch, chunk_by
     assert len(trace.devices) == 40
 
 
+def test_arguments_that_inductor_writes_on_operators_are_not_taken_for_a_kernels(tmp_path):
+    inductor = {**exported.operator("triton_poi_fused_0", 0, 5), "args": {"grid": "grid(64,)", "stream": "0"}}
+    trace = read_trace(exported.save(tmp_path / "trace.json", inductor, exported.kernel(8, 1, 4)))
+    assert len(trace.operators) == 1
+    assert trace.device_events.grid.tolist() == [[2, 3, 4]]
+
+
 def test_what_torch_exports_here_is_read(tmp_path):
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         torch.nn.functional.relu(torch.ones(4, requires_grad=True)).sum().backward()

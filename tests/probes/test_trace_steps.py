@@ -70,12 +70,13 @@ def test_a_step_lasts_from_its_first_event_on_the_device_to_the_next_ones(tmp_pa
         annotation("ProfilerStep#2", 10, 10),
         annotation("ProfilerStep#3", 20, 10),
         annotation("ProfilerStep#4", 30, 10),
-        *(launch(start, number) for number, start in enumerate([1, 2, 3, 12, 31], 1)),
+        *(launch(start, number) for number, start in enumerate([1, 2, 3, 12, 31, 50], 1)),
         kernel(100, 10, 1),
         kernel(105, 10, 2, stream=8),  # overlaps, then a gap of 5
         kernel(120, 40, 3, stream=8),  # runs into the second step
         kernel(150, 20, 4),
         kernel(200, 30, 5),
+        kernel(300, 30, 6),  # launched after the last step
     )
     steps = read_steps(path)
     assert [(step.start_ns, step.end_ns) for step in steps] == [

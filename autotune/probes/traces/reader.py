@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -79,10 +79,12 @@ class _Columns:
             self._add_spans(table, kept)
         self._add_arguments(_OPERATORS, rows[_OPERATORS], "sequence", "forward_thread")
         self._add_arguments(_LAUNCHES, rows[_LAUNCHES], "correlation")
-        self._add_arguments(_DEVICE, rows[_DEVICE], "correlation", "device", "stream")
+        self._add_arguments(_DEVICE, rows[_DEVICE], "correlation")
+        self._append(_DEVICE, "device", [_number(event.args.device) for event in rows[_DEVICE]])
+        self._append(_DEVICE, "stream", [_number(event.args.stream) for event in rows[_DEVICE]])
         self._append(_DEVICE, "kind", [_KINDS[event.cat] for event in rows[_DEVICE]])
-        self._append(_DEVICE, "grid", [size for event in rows[_DEVICE] for size in event.args.grid or _THREE_ABSENT])
-        self._append(_DEVICE, "block", [size for event in rows[_DEVICE] for size in event.args.block or _THREE_ABSENT])
+        self._append(_DEVICE, "grid", [size for event in rows[_DEVICE] for size in _sizes(event.args.grid)])
+        self._append(_DEVICE, "block", [size for event in rows[_DEVICE] for size in _sizes(event.args.block)])
 
     def spans(self, table: str) -> dict[str, Ints]:
         return self.numbers(table, "name", "start_ns", "duration_ns", "pid", "tid", "external_id")
@@ -115,5 +117,9 @@ def _ns(microseconds: Decimal) -> int:
     return int(microseconds * 1000)
 
 
-def _number(identity: int | str) -> int:
-    return identity if isinstance(identity, int) else ABSENT
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else ABSENT
+
+
+def _sizes(value: object) -> Sequence[int]:
+    return value if isinstance(value, list) and len(value) == 3 else _THREE_ABSENT

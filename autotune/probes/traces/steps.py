@@ -37,10 +37,11 @@ class TraceStep:
 def steps_of(trace: Trace, links: Links) -> tuple[TraceStep, ...]:
     """The steps of a trace, as the device saw them.
 
-    The host runs ahead of the device: its range `ProfilerStep#` can end long before the step's work does (35 ms of a
-    step of 96 ms), so the range only says which launches belong to the step. On the device a step lasts from the first
-    event launched in it to the first event launched in the next one; the last step, to the end of its last event.
-    Events that run past the end count to the end. With several devices, busy is while any of them is.
+    The host runs ahead of the device: its range `ProfilerStep#` can end long before the step's work does (after 35 ms
+    of a step of 96 ms), so the range only says which launches belong to the step: those up to the next range, and for
+    the last step those in its own. On the device a step lasts from the first event launched in it to the first event
+    launched in the next one; the last step, to the end of its last event. Events that run past the end count to the
+    end. With several devices, busy is while any of them is.
 
     Without device events the steps are the host's ranges. Raises TraceError for a trace of 0 steps.
     """
@@ -56,7 +57,7 @@ def steps_of(trace: Trace, links: Links) -> tuple[TraceStep, ...]:
         return tuple(
             TraceStep(name, int(start), int(end), None) for name, start, end in zip(names, opens, closes, strict=True)
         )
-    starts, ends = _on_device(trace, links, opens)
+    starts, ends = _on_device(trace, links, opens, int(closes[-1]))
     busy_start, busy_end = _union(trace.device_events.start_ns, trace.device_events.end_ns)
     found = []
     for name, start, end in zip(names, starts.tolist(), ends.tolist(), strict=True):
@@ -65,12 +66,13 @@ def steps_of(trace: Trace, links: Links) -> tuple[TraceStep, ...]:
     return tuple(found)
 
 
-def _on_device(trace: Trace, links: Links, opens: Ints) -> tuple[Ints, Ints]:
+def _on_device(trace: Trace, links: Links, opens: Ints, closes: int) -> tuple[Ints, Ints]:
     """Start and end of each step on the device. A step that launched nothing takes no time there."""
     linked = np.flatnonzero(links.launch != ABSENT)
     launched_ns = trace.launches.start_ns[links.launch[linked]]
     step = np.searchsorted(opens, launched_ns, side="right") - 1
-    linked, step = linked[step >= 0], step[step >= 0]
+    inside = (step >= 0) & (launched_ns < closes)
+    linked, step = linked[inside], step[inside]
     if not len(linked):
         raise TraceError(
             f"{trace.path}: no device event was launched in a step; record with ProfilerActivity.CPU and CUDA"

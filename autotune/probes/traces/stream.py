@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, field
 from msgspec.json import Decoder
@@ -34,10 +34,11 @@ class Arguments(Struct, gc=False, frozen=True):
     sequence: _Number | None = field(name="Sequence number", default=None)
     forward_thread: _Number | None = field(name="Fwd thread id", default=None)
     correlation: _Number | None = None
-    device: _Number | None = None
-    stream: _Number | None = None
-    grid: tuple[_Number, _Number, _Number] | None = None
-    block: tuple[_Number, _Number, _Number] | None = None
+    # Inductor writes arguments of these names on operators, `"grid": "grid(64,)"`: only a device event's are numbers.
+    device: Any = None
+    stream: Any = None
+    grid: Any = None
+    block: Any = None
 
 
 _NO_ARGUMENTS = Arguments()
