@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
 
 import exported
 from autotune.probes.traces import Links, Trace, link, read_trace
@@ -159,3 +161,22 @@ def test_a_backward_whose_forward_was_not_recorded_has_none(linked):
         operator("MulBackward0", 60, 5, tid=AUTOGRAD, sequence=2, forward_thread=1),
     )
     assert links.forward.tolist() == [ABSENT] * 3
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_a_checkpointed_step_recorded_here(tmp_path, use_reentrant):
+    block = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
+    head = torch.nn.Conv2d(8, 4, 3)
+    images = torch.randn(1, 3, 8, 8, requires_grad=True)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        head(checkpoint(block, images, use_reentrant=use_reentrant)).sum().backward()
+    path = tmp_path / "trace.json"
+    profiler.export_chrome_trace(str(path))
+    trace = read_trace(path)
+    links = link(trace)
+    names = operator_names(trace, range(len(trace.operators)))
+    pairs = Counter(zip(names, operator_names(trace, links.forward), strict=True))
+    assert pairs["aten::convolution_backward", "aten::convolution"] == 2
+    assert pairs["aten::native_batch_norm_backward", "aten::native_batch_norm"] == 1
+    # The block's convolution runs twice, the head's once, and none of them is a backward operator.
+    assert pairs["aten::convolution", None] == 3
