@@ -34,7 +34,7 @@ class Arguments(Struct, gc=False, frozen=True):
     sequence: _Number | None = field(name="Sequence number", default=None)
     forward_thread: _Number | None = field(name="Fwd thread id", default=None)
     correlation: _Number | None = None
-    # Inductor writes arguments of these names on operators, `"grid": "grid(64,)"`: only a device event's are numbers.
+    # Operators carry arguments of these names too (Inductor's do), as text even: only a device event's are numbers.
     device: Any = None
     stream: Any = None
     grid: Any = None
