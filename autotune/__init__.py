@@ -19,6 +19,7 @@ from autotune.errors import (
     InstallationError,
     RecordError,
     RunDirectoryError,
+    TraceError,
     UsageError,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "RecordError",
     "RunDirectoryError",
     "RunRecord",
+    "TraceError",
     "TrainingConfig",
     "UsageError",
     "load_run",

@@ -10,7 +10,9 @@ import torch
 import tiny
 from autotune.records import DataSpec
 
-RACCOON = Path(__file__).resolve().parents[2] / "shared" / "data" / "raccoon"
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+RACCOON = DATA / "raccoon"
+TRACES = DATA / "traces"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,6 +27,14 @@ def raccoon() -> Path:
     if not RACCOON.is_dir():
         pytest.skip(f"no photographs at {RACCOON}")
     return RACCOON
+
+
+@pytest.fixture(scope="session")
+def traces() -> Path:
+    """The folder of traces recorded on real GPUs, which lie beside the repository."""
+    if not TRACES.is_dir():
+        pytest.skip(f"no traces at {TRACES}")
+    return TRACES
 
 
 @pytest.fixture(autouse=True)
