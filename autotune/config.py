@@ -6,6 +6,7 @@ baseline, its label and how to apply it. Adding a knob is adding that class and 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -58,18 +59,18 @@ class Circumstances:
         return self.device_type == "cpu"
 
 
-class Knob:
+class Knob(ABC):
     """One tunable dimension."""
 
     name: str
 
+    @abstractmethod
     def candidates(self, where: Circumstances) -> tuple[Any, ...]:
         """Values worth measuring, the most promising first; empty where the knob means nothing or follows another."""
-        raise NotImplementedError
 
+    @abstractmethod
     def baseline(self, where: Circumstances) -> Any:
         """The value of an untuned training loop; None where the knob means nothing."""
-        raise NotImplementedError
 
     def why_left_out(self, where: Circumstances) -> str | None:
         """A sentence for the report where the knob is left out."""
@@ -79,15 +80,15 @@ class Knob:
         """Whether a user may ask for the value on the device, worth measuring or not."""
         return value in (*self.candidates(where), self.baseline(where))
 
+    @abstractmethod
     def label(self, value: Any) -> str:
         """The value in a table or a sentence; empty for a value that goes without saying."""
-        raise NotImplementedError
 
     def caution(self, value: Any) -> int:
         """Rank for ties: 0 for the plainest setting, more for riskier numerics or a less simple setting."""
         return 0
 
-    def apply(self, value: Any, model: torch.nn.Module) -> None:
+    def apply(self, value: Any, model: torch.nn.Module) -> None:  # noqa: B027, batch sizes have nothing to set
         """Set the value on the model and in torch's global flags."""
 
 
