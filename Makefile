@@ -1,4 +1,4 @@
-# make run | test | check | gpu-check | clean
+# make run | test | coverage | check | gpu-check | clean
 #
 # Everything runs in a private environment, made once and again when pyproject.toml changes. `VENV=` (empty) uses
 # PYTHON as it is, for a machine that has all the packages and no network: make gpu-check VENV=
@@ -16,11 +16,12 @@ ready := $(VENV)/.installed
 endif
 autotune := $(py) -m autotune
 
-.PHONY: help install run test check gpu-check clean
+.PHONY: help install run test coverage check gpu-check clean
 
 help:
 	@echo 'make run [ARGS="--device cpu --budget 2m"]   measure frcnn_mobilenet and recommend a training config'
-	@echo 'make test                                    the tests, with coverage'
+	@echo 'make test                                    the tests'
+	@echo 'make coverage                                the tests with coverage, at least 90% of lines'
 	@echo 'make check                                   ruff and mypy'
 	@echo 'make gpu-check [OUT=gpu-check] [ARGS=...]    the GPU tests and one run on the GPU'
 	@echo 'make clean                                   remove the environment and what the tools left'
@@ -38,6 +39,10 @@ run: $(ready)
 
 # One process: the trials that the tests start are timed, and would disturb each other.
 test: $(ready)
+	$(py) -m pytest $(ARGS)
+
+# Tracing slows every process that the tests start: apart from the tests that everybody runs.
+coverage: $(ready)
 	$(py) -m pytest --cov --cov-report=term $(ARGS)
 
 check: $(ready)
