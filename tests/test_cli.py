@@ -65,9 +65,9 @@ def test_a_run_leaves_its_directory_and_prints_one_json_document(tmp_path: Path)
     assert config["batch_size"] * config["accumulation_steps"] == 2
     verdict = document["recommendation"]["verdict"]
     assert {"ratio", "low", "high"} <= set(verdict)
-    # A machine too slow for this budget has no verdict, and says so.
+    # How fast this machine is decides nothing here: one that is too slow has no verdict, and says so.
     if verdict["kind"] == "not_measured":
-        assert "--budget" in verdict["sentence"]
+        assert verdict["sentence"].startswith("No verdict: ")
     else:
         assert verdict["low"] <= verdict["ratio"] <= verdict["high"]
     for trial in document["trials"]:
@@ -122,7 +122,7 @@ def test_a_mistake_gets_one_sentence_and_a_status(
 
 
 def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) -> None:
-    arguments = ("run", "--device", "cpu", "--model", "tiny:sleeper", "--out", "here", "--budget", "8s")
+    arguments = ("run", "--device", "cpu", "--model", "tiny:sleeper", "--out", "here", "--budget", "20s")
     process = subprocess.Popen(
         _command(*arguments),
         cwd=tmp_path,
@@ -151,7 +151,7 @@ def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) 
 
 
 def test_kill_9_loses_at_most_the_running_trial_and_leaves_no_process(tmp_path: Path) -> None:
-    arguments = ("run", "--device", "cpu", "--model", "tiny:sleeper", "--out", "here", "--budget", "8s")
+    arguments = ("run", "--device", "cpu", "--model", "tiny:sleeper", "--out", "here", "--budget", "20s")
     process = subprocess.Popen(
         _command(*arguments), cwd=tmp_path, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
