@@ -1,0 +1,243 @@
+"""The profile of one training step: each layer's time, what bounds it, what the machine reaches, what would help.
+
+Times are per optimizer step. Those of layers come from profiled steps, `step_samples_ms` from unprofiled ones.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from statistics import median
+
+from pydantic import computed_field
+
+from autotune.config import TrainingConfig
+from autotune.records import Machine, Record
+
+__all__ = [
+    "UNATTRIBUTED",
+    "Advice",
+    "Bound",
+    "Ceiling",
+    "CeilingKind",
+    "Ceilings",
+    "ClassTotal",
+    "Layer",
+    "Phase",
+    "Profile",
+    "Unmodelled",
+]
+
+# The row of what belongs to no layer.
+UNATTRIBUTED = "(unattributed)"
+
+
+class Phase(StrEnum):
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    OPTIMIZER = "optimizer"
+
+
+class Bound(StrEnum):
+    """Why a layer takes its time.
+
+    communication: it waits for other GPUs (NCCL). unmodelled: most of its time is in operators without a cost.
+    """
+
+    COMPUTE = "compute"
+    MEMORY = "memory"
+    LATENCY = "latency"
+    HOST = "host"
+    COMMUNICATION = "communication"
+    UNMODELLED = "unmodelled"
+
+
+class CeilingKind(StrEnum):
+    """What is measured. MATRIX and CONVOLUTION exist once per precision, the others once."""
+
+    MATRIX = "matrix"  # FLOP/s of a matrix product
+    CONVOLUTION = "convolution"  # FLOP/s of a dense convolution
+    VECTOR = "vector"  # FLOP/s of arithmetic outside tensor cores
+    COPY = "copy"  # bytes/s, read and written, of a copy within the device's memory
+    HOST_TO_DEVICE = "host_to_device"  # bytes/s from pinned host memory
+    LAUNCH = "launch"  # seconds from one launch of an empty kernel (CUDA) or smallest operator (CPU) to the next
+
+
+class Ceiling(Record):
+    """One ceiling of a machine, measured and as its datasheet has it.
+
+    precision: `fp32`, `tf32`, `fp16` or `bf16` of MATRIX and CONVOLUTION, None elsewhere. samples: one value per
+    repetition, in the kind's unit. datasheet: the same in the same unit, None where none is known.
+    """
+
+    kind: CeilingKind
+    precision: str | None = None
+    samples: tuple[float, ...]
+    datasheet: float | None = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def value(self) -> float:
+        """Median of the samples."""
+        return median(self.samples)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def spread(self) -> float:
+        """(largest - smallest sample) / median."""
+        return (max(self.samples) - min(self.samples)) / self.value
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def share(self) -> float | None:
+        """Share of the datasheet's figure that was reached."""
+        return self.value / self.datasheet if self.datasheet else None
+
+
+class Ceilings(Record):
+    """What a machine reaches. measured: False where only a datasheet speaks, as for a trace recorded elsewhere."""
+
+    ceilings: tuple[Ceiling, ...]
+    measured: bool = True
+    notes: tuple[str, ...] = ()
+
+    def get(self, kind: CeilingKind, precision: str | None = None) -> float | None:
+        """The ceiling's value; None where it was not measured."""
+        found = (each.value for each in self.ceilings if (each.kind, each.precision) == (kind, precision))
+        return next(found, None)
+
+
+class Layer(Record):
+    """One module in one phase, per optimizer step.
+
+    layer: the module's qualified name; names in parentheses are no modules: `(model)` the detector's own code outside
+    its children, `(inputs)` the copies to the device, `(loss)`, `(optimizer)`, `(unattributed)`, `(communication)`.
+    module: the module's class. time_ms: device-busy time; all rows sum to Profile.busy_ms.
+    kernels: device events (CUDA) or operators that computed something (CPU). flops, bytes: from the cost model.
+    compute_ms, memory_ms: the least time in which the ceilings let these FLOPs, these bytes be done.
+    idle_before_ms: the device stood idle before the layer's kernels; host_wait_ms: the part of it in which the kernel
+    had not been launched when the one before it ended.
+    waves: how often the layer's grids fill the device, mean weighted by time; None on a CPU.
+    modelled: share of time_ms in operators that have a cost. balanced: compute_ms and memory_ms lie within 10%.
+    arithmetic: the ceiling that most of the FLOPs were compared with, as `matrix fp32` or `vector`.
+    """
+
+    layer: str
+    phase: Phase
+    module: str = ""
+    time_ms: float
+    kernels: float
+    flops: float
+    bytes: float
+    compute_ms: float
+    memory_ms: float
+    idle_before_ms: float
+    host_wait_ms: float
+    waves: float | None = None
+    modelled: float
+    arithmetic: str = ""
+    bound: Bound
+    balanced: bool = False
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def compute_ratio(self) -> float:
+        """(F/P)/t: the share of the layer's time that its arithmetic explains."""
+        return self.compute_ms / self.time_ms if self.time_ms else 0.0
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def memory_ratio(self) -> float:
+        """(B/W)/t: the share of the layer's time that its memory traffic explains."""
+        return self.memory_ms / self.time_ms if self.time_ms else 0.0
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def flops_per_second(self) -> float:
+        return 1000.0 * self.flops / self.time_ms if self.time_ms else 0.0
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def bytes_per_second(self) -> float:
+        return 1000.0 * self.bytes / self.time_ms if self.time_ms else 0.0
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def intensity(self) -> float | None:
+        """FLOPs per byte; None where no byte is modelled."""
+        return self.flops / self.bytes if self.bytes else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def above_ceiling(self) -> bool:
+        """More than 110% of a ceiling: the cost or the ceiling is wrong, or caches served what memory is counted for."""
+        return max(self.compute_ratio, self.memory_ratio) > 1.1
+
+
+class ClassTotal(Record):
+    """The step's time by class. HOST counts the time in which the device waited; the others busy time."""
+
+    bound: Bound
+    time_ms: float
+    layers: int
+
+
+class Advice(Record):
+    """A knob that can move a class, and the most that it could bring.
+
+    knob: its name, as in TrainingConfig or a later knob's. speedup_at_most: Amdahl's bound on the whole step.
+    """
+
+    bound: Bound
+    knob: str
+    speedup_at_most: float
+    sentence: str
+
+
+class Unmodelled(Record):
+    """Operators without a cost: their name and device-busy time per step."""
+
+    operator: str
+    time_ms: float
+
+
+class Profile(Record):
+    """Why a training step takes its time.
+
+    step_samples_ms: whole unprofiled steps; empty for a trace recorded elsewhere. profiled_step_ms: the steps in the
+    trace. busy_ms, idle_ms: the device's time per profiled step; on a CPU busy is the time inside operators.
+    """
+
+    model: str
+    config: TrainingConfig | None = None
+    machine: Machine | None = None
+    device: str
+    device_type: str
+    step_samples_ms: tuple[float, ...] = ()
+    profiled_step_ms: tuple[float, ...]
+    busy_ms: float
+    idle_ms: float
+    coverage: float
+    layers: tuple[Layer, ...]
+    classes: tuple[ClassTotal, ...]
+    advice: tuple[Advice, ...] = ()
+    unmodelled: tuple[Unmodelled, ...] = ()
+    ceilings: Ceilings | None = None
+    notes: tuple[str, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def step_ms(self) -> float:
+        """Median time of an unprofiled step; of a profiled one where there is no other."""
+        return median(self.step_samples_ms or self.profiled_step_ms)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def inflation(self) -> float | None:
+        """How many times longer a step takes under the profiler; None where no unprofiled step was timed."""
+        return median(self.profiled_step_ms) / self.step_ms if self.step_samples_ms else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def idle_share(self) -> float:
+        """The share of a profiled step in which the device waited."""
+        return self.idle_ms / (self.busy_ms + self.idle_ms)
