@@ -169,7 +169,7 @@ class Layer(Record):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def above_ceiling(self) -> bool:
-        """More than 110% of a ceiling: the cost or the ceiling is wrong, or caches served what memory is counted for."""
+        """More than 110% of a ceiling: a wrong cost or ceiling, or caches served what memory is counted for."""
         return max(self.compute_ratio, self.memory_ratio) > 1.1
 
 
