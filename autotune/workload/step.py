@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from autotune.config import TrainingConfig
+from autotune.ranges import BACKWARD, INPUTS, LOSS, UPDATE, layer_range, opened
 from autotune.records import Job
 
 __all__ = ["OptimizerStep"]
@@ -49,17 +50,26 @@ class OptimizerStep:
         micro_batches = [
             items[first : first + self.config.batch_size] for first in range(0, len(items), self.config.batch_size)
         ]
-        total = torch.zeros((), device=self.device)
+        with layer_range(LOSS):
+            total = torch.zeros((), device=self.device)
         for micro_batch in micro_batches:
-            images = [image.to(self.device) for image, _ in micro_batch]
-            targets = [{key: value.to(self.device) for key, value in target.items()} for _, target in micro_batch]
+            with layer_range(INPUTS):
+                images = [image.to(self.device) for image, _ in micro_batch]
+                targets = [{key: value.to(self.device) for key, value in target.items()} for _, target in micro_batch]
             with self.config.autocast(self.device.type):
-                loss = _total_loss(self.model(images, targets)) / len(micro_batches)
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+                losses = self.model(images, targets)
+                with layer_range(LOSS):
+                    loss = _total_loss(losses) / len(micro_batches)
+            with layer_range(LOSS):
+                scaled = self.scaler.scale(loss)
+            with opened(BACKWARD):
+                scaled.backward()
+            with layer_range(LOSS):
+                total += loss.detach()
+        with opened(UPDATE):
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
         return total
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from autotune.probes.traces.events import ABSENT, Ints, Spans
 
-__all__ = ["enclosing"]
+__all__ = ["enclosing", "parents"]
 
 
 def enclosing(outer: Spans, inner: Spans) -> Ints:
@@ -33,4 +33,22 @@ def enclosing(outer: Spans, inner: Spans) -> Ints:
             opened.append((ends, row))
         elif opened:
             found[row - len(outer)] = opened[-1][1]
+    return found
+
+
+def parents(spans: Spans) -> Ints:
+    """For each row the innermost other row of the same table that is open on its thread when it starts; or ABSENT."""
+    found = np.full(len(spans), ABSENT, dtype=np.int64)
+    order = np.lexsort((-spans.end_ns, spans.start_ns, spans.tid, spans.pid))
+    thread: tuple[int, int] | None = None
+    opened: list[tuple[int, int]] = []
+    columns = (order, *(column[order] for column in (spans.pid, spans.tid, spans.start_ns, spans.end_ns)))
+    for row, process, number, begins, ends in zip(*(column.tolist() for column in columns), strict=True):
+        if (process, number) != thread:
+            thread, opened = (process, number), []
+        while opened and opened[-1][0] <= begins:
+            opened.pop()
+        if opened:
+            found[row] = opened[-1][1]
+        opened.append((ends, row))
     return found

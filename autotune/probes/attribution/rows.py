@@ -1,0 +1,190 @@
+"""Layer by layer and phase by phase: time, cost and what bounds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from autotune.probes.attribution.places import Place, Places
+from autotune.probes.attribution.waves import waves_of
+from autotune.probes.attribution.work import Work
+from autotune.probes.costs import Cost, cost_of, parse_call
+from autotune.probes.roofline import Roof, bound_of
+from autotune.probes.traces.events import ABSENT, Flags, Ints, Trace
+from autotune.probes.traces.links import Links
+from autotune.profile_record import UNATTRIBUTED, Bound, Layer, Phase, Unmodelled
+from autotune.ranges import COMMUNICATION
+
+__all__ = ["Costs", "costs_of", "layers_of", "unmodelled_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """by_operator: the cost of each operator that is the outermost one with a cost. modelled: for each operator
+    whether it, or one around it, has one."""
+
+    by_operator: Mapping[int, Cost]
+    modelled: Flags
+
+
+def costs_of(trace: Trace, parent: Ints) -> Costs:
+    """What the operators of a trace cost; of nested ones the outermost speaks for all inside it."""
+    operators = trace.operators
+    known: dict[tuple[int, int], Cost | None] = {}
+    pairs = list(zip(operators.name.tolist(), operators.signature.tolist(), strict=True))
+    for name, code in set(pairs):
+        signature = trace.signatures[code] if code != ABSENT else None
+        raw = (signature.dims, signature.types, signature.concrete) if signature else (b"", b"", b"")
+        known[name, code] = cost_of(parse_call(trace.names[name], *raw))
+    costed = np.fromiter((known[pair] is not None for pair in pairs), dtype=bool, count=len(pairs))
+    around = np.zeros(len(pairs), dtype=bool)
+    above = parent.copy()
+    while (above != ABSENT).any():
+        around |= np.append(costed, False)[above]
+        above = np.append(parent, ABSENT)[above]
+    outermost = np.flatnonzero(costed & ~around)
+    found = ((row, known[pairs[row]]) for row in outermost.tolist())
+    return Costs({row: cost for row, cost in found if cost is not None}, costed | around)
+
+
+@dataclass
+class _Row:
+    """What adds up for one place."""
+
+    time_ns: int = 0
+    modelled_ns: int = 0
+    kernels: int = 0
+    idle_before_ns: int = 0
+    host_wait_ns: int = 0
+    flops: float = 0.0
+    bytes: float = 0.0
+    compute_ms: float = 0.0
+    memory_ms: float = 0.0
+    wave_ns: float = 0.0
+    grids_ns: int = 0
+    first: int = 2**63 - 1
+    flops_by_ceiling: dict[str, float] = field(default_factory=dict)
+
+
+def layers_of(
+    trace: Trace, links: Links, places: Places, work: Work, costs: Costs, roof: Roof, modules: Mapping[str, str]
+) -> tuple[Layer, ...]:
+    """The rows of a profile, per step, in the order in which the layers first ran. Their times sum to the busy time."""
+    rows: dict[Place, _Row] = {}
+    _add_work(rows, trace, links, places, work, costs)
+    _add_costs(rows, trace, places, costs, roof, _in_steps(trace, work))
+    steps = len(work.steps_ns)
+    ordered = sorted(rows.items(), key=lambda item: (tuple(Phase).index(item[0].phase), item[1].first))
+    return tuple(_layer(place, row, steps, modules) for place, row in ordered)
+
+
+def _add_work(
+    rows: dict[Place, _Row], trace: Trace, links: Links, places: Places, work: Work, costs: Costs
+) -> None:
+    waves = waves_of(trace, work.event)
+    leaf = np.ones(len(trace.operators), dtype=bool)
+    leaf[places.parent[places.parent != ABSENT]] = False
+    begins = np.append(trace.operators.start_ns, 0)[work.operator]
+    columns = zip(
+        _places(links, places, work),
+        work.time_ns.tolist(),
+        work.idle_before_ns.tolist(),
+        work.host_wait_ns.tolist(),
+        np.append(costs.modelled, False)[work.operator].tolist(),
+        (np.append(leaf, False)[work.operator] | (work.event != ABSENT)).tolist(),
+        begins.tolist(),
+        waves.tolist(),
+        strict=True,
+    )
+    for place, time_ns, idle_ns, wait_ns, modelled, counts, start, wave in columns:
+        row = rows.setdefault(place, _Row())
+        row.time_ns += time_ns
+        row.idle_before_ns += idle_ns
+        row.host_wait_ns += wait_ns
+        row.modelled_ns += time_ns if modelled else 0
+        row.kernels += counts
+        row.first = min(row.first, start)
+        if wave == wave:  # not a number for what has no grid
+            row.wave_ns += wave * time_ns
+            row.grids_ns += time_ns
+
+
+def _places(links: Links, places: Places, work: Work) -> Iterable[Place]:
+    """The place of each piece of work: its operator's, or its launch's own where it ran in no operator."""
+    launch = np.where(work.event != ABSENT, np.append(links.launch, ABSENT)[work.event], ABSENT)
+    by_launch = np.append(places.launches, ABSENT)[launch]
+    codes = np.where(work.operator != ABSENT, np.append(places.codes, ABSENT)[work.operator], by_launch)
+    nowhere = Place(UNATTRIBUTED, Phase.FORWARD)
+    for code, communicates in zip(codes.tolist(), work.communication.tolist(), strict=True):
+        place = places.names[code] if code != ABSENT else nowhere
+        yield Place(COMMUNICATION, place.phase) if communicates else place
+
+
+def _in_steps(trace: Trace, work: Work) -> Flags:
+    """Which operators began in a step that was counted: those in, or launched from, the host's ranges of the steps."""
+    inside = np.zeros(len(trace.operators), dtype=bool)
+    for opens, closes in work.host_windows:
+        inside |= (trace.operators.start_ns >= opens) & (trace.operators.start_ns < closes)
+    return inside
+
+
+def _add_costs(
+    rows: dict[Place, _Row], trace: Trace, places: Places, costs: Costs, roof: Roof, in_steps: Flags
+) -> None:
+    for operator, cost in costs.by_operator.items():
+        if not in_steps[operator]:
+            continue
+        row = rows.get(places.names[places.codes[operator]])
+        if row is None:  # it took no time on the device: its result had its own, or it moved nothing
+            continue
+        row.flops += cost.flops
+        row.bytes += cost.bytes
+        row.compute_ms += roof.compute_ms(cost)
+        row.memory_ms += roof.memory_ms(cost)
+        words = roof.arithmetic(cost)
+        row.flops_by_ceiling[words] = row.flops_by_ceiling.get(words, 0.0) + cost.flops
+
+
+def _layer(place: Place, row: _Row, steps: int, modules: Mapping[str, str]) -> Layer:
+    time_ms = row.time_ns / steps / 1e6
+    modelled = row.modelled_ns / row.time_ns if row.time_ns else 0.0
+    compute_ms, memory_ms = row.compute_ms / steps, row.memory_ms / steps
+    host_wait_ms = row.host_wait_ns / steps / 1e6
+    bound, balanced = bound_of(time_ms, compute_ms, memory_ms, host_wait_ms=host_wait_ms, modelled=modelled)
+    if place.layer == COMMUNICATION:
+        bound, balanced = Bound.COMMUNICATION, False
+    arithmetic = max(row.flops_by_ceiling, key=row.flops_by_ceiling.__getitem__, default="")
+    return Layer(
+        layer=place.layer,
+        phase=place.phase,
+        module=modules.get(place.layer, ""),
+        time_ms=time_ms,
+        kernels=row.kernels / steps,
+        flops=row.flops / steps,
+        bytes=row.bytes / steps,
+        compute_ms=compute_ms,
+        memory_ms=memory_ms,
+        idle_before_ms=row.idle_before_ns / steps / 1e6,
+        host_wait_ms=host_wait_ms,
+        waves=row.wave_ns / row.grids_ns if row.grids_ns else None,
+        modelled=modelled,
+        arithmetic=arithmetic,
+        bound=bound,
+        balanced=balanced,
+    )
+
+
+def unmodelled_of(trace: Trace, work: Work, costs: Costs) -> tuple[Unmodelled, ...]:
+    """The operators without a cost by the time that they took per step, the longest first."""
+    operator = work.operator[work.operator != ABSENT]
+    time_ns = work.time_ns[work.operator != ABSENT]
+    without = ~costs.modelled[operator]
+    totals = np.bincount(
+        trace.operators.name[operator[without]], weights=time_ns[without], minlength=len(trace.names)
+    )
+    longest = [code for code in np.argsort(-totals, kind="stable").tolist() if totals[code] > 0]
+    return tuple(
+        Unmodelled(operator=trace.names[code], time_ms=totals[code] / len(work.steps_ns) / 1e6) for code in longest
+    )

@@ -1,0 +1,91 @@
+"""Records training steps with torch.profiler, so that the trace alone tells which layer each operator ran in."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity
+
+from autotune.errors import DeviceError
+from autotune.ranges import LAYER, MODEL, STEP, opened
+
+__all__ = ["METADATA", "layers_named", "record"]
+
+# The key under which a trace keeps what the analysis must know beside the events.
+METADATA = "autotune"
+
+
+def record(
+    step: Callable[[int], object],
+    numbers: Sequence[int],
+    model: nn.Module,
+    device: torch.device,
+    path: Path,
+    facts: dict[str, Any],
+) -> None:
+    """Run step(number) for each number under the profiler and export the trace to path (gzip where it ends in .gz).
+
+    On CUDA one more step comes first, outside the ranges of the steps: the first one under the profiler also sets up
+    its counters. facts go into the trace, with the modules' classes, so that the trace explains itself elsewhere.
+    Raises DeviceError where the device has no profiler support; whatever step raises, with no file left behind.
+    """
+    activities = [ProfilerActivity.CPU]
+    if device.type == "cuda":
+        if ProfilerActivity.CUDA not in torch.profiler.supported_activities():
+            raise DeviceError("this build of torch cannot profile CUDA devices; install PyTorch's CUDA build")
+        activities.append(ProfilerActivity.CUDA)
+    with layers_named(model), torch.profiler.profile(activities=activities, record_shapes=True) as profiler:
+        if device.type == "cuda":
+            step(numbers[0])
+            torch.cuda.synchronize(device)
+        for number in numbers:
+            with opened(f"{STEP}{number}"):
+                step(number)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        modules = {name or MODEL: type(module).__name__ for name, module in model.named_modules()}
+        profiler.add_metadata_json(METADATA, json.dumps({**facts, "modules": modules}))
+    profiler.export_chrome_trace(str(path))
+
+
+@contextmanager
+def layers_named(model: nn.Module) -> Iterator[None]:
+    """Hooks that open a range with its qualified name around each module's forward. A shared module has one name."""
+    ranges = _OpenRanges()
+    handles = []
+    for name, module in model.named_modules():
+        before, after = ranges.hooks(LAYER + (name or MODEL))
+        handles.append(module.register_forward_pre_hook(before))
+        # Also after a forward that raised: what is left open would swallow all that comes.
+        handles.append(module.register_forward_hook(after, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _OpenRanges(threading.local):
+    """The ranges that are open on each thread: torch.utils.checkpoint runs modules again on autograd's."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+
+    def hooks(self, name: str) -> tuple[Callable[..., None], Callable[..., None]]:
+        def before(*_: object) -> None:
+            entered = opened(name)
+            entered.__enter__()
+            self.stack.append(entered)
+
+        def after(*_: object) -> None:
+            if self.stack:
+                self.stack.pop().__exit__(None, None, None)
+
+        return before, after
