@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,14 @@ def operator(
     tid: int = MAIN,
     sequence: int | None = None,
     forward_thread: int = 0,
+    inputs: Sequence[tuple[Sequence[int], str, str]] | None = None,
+    dims_key: str = "Input Dims",
 ) -> dict[str, Any]:
-    numbers = {} if sequence is None else {"Sequence number": sequence, "Fwd thread id": forward_thread}
+    """inputs: what record_shapes adds, of each input its sizes, its type, and its value where it is no tensor."""
+    numbers: dict[str, Any] = {} if sequence is None else {"Sequence number": sequence, "Fwd thread id": forward_thread}
+    if inputs is not None:
+        dims, types, concrete = ([entry[place] for entry in inputs] for place in range(3))
+        numbers |= {"Concrete Inputs": concrete, "Input type": types, dims_key: dims}
     return _event("cpu_op", name, start, duration, tid, **numbers)
 
 
@@ -40,7 +47,9 @@ def launch(
 def kernel(
     start: float, duration: float, correlation: int, *, name: str = "gemm", category: str = "kernel", stream: int = 7
 ) -> dict[str, Any]:
-    sizes = {"grid": [2, 3, 4], "block": [32, 1, 1]} if category == "kernel" else {}
+    sizes: dict[str, Any] = {"bytes": 4096}
+    if category == "kernel":
+        sizes = {"grid": [2, 3, 4], "block": [32, 1, 1], "registers per thread": 168, "shared memory": 49152}
     return _event(category, name, start, duration, stream, device=0, stream=stream, correlation=correlation, **sizes)
 
 

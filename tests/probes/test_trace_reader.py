@@ -11,7 +11,7 @@ import torch
 import exported
 from autotune.errors import TraceError
 from autotune.probes.traces import Trace, read_trace
-from autotune.probes.traces.events import ABSENT, DeviceKind
+from autotune.probes.traces.events import ABSENT, DeviceKind, Signature
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,91 @@ def test_the_columns_are_what_json_reads(traces):
         assert getattr(found, column).tolist() == [event["args"][argument] for event in events]
     assert found.grid.tolist() == [event["args"].get("grid", [ABSENT] * 3) for event in events]
     assert found.block.tolist() == [event["args"].get("block", [ABSENT] * 3) for event in events]
+    for column, argument in [
+        ("registers", "registers per thread"),
+        ("shared_memory_bytes", "shared memory"),
+        ("moved_bytes", "bytes"),
+    ]:
+        assert getattr(found, column).tolist() == [event["args"].get(argument, ABSENT) for event in events]
     assert np.bincount(found.kind).tolist() == [4350, 1600, 145]
     assert (DeviceKind.KERNEL, DeviceKind.MEMCPY, DeviceKind.MEMSET) == (0, 1, 2)
+
+
+def test_the_signatures_of_a_real_trace_are_what_json_reads(traces):
+    path = traces / "h100_owlv2_inference.json.gz"
+    trace = read_trace(path)
+    with gzip.open(path) as file:
+        events = [event for event in json.load(file)["traceEvents"] if event.get("cat") == "cpu_op"]
+    found = [trace.signatures[code] for code in trace.operators.signature]
+    for column, argument in [("dims", "Input Dims"), ("types", "Input type"), ("concrete", "Concrete Inputs")]:
+        texts = [getattr(signature, column) for signature in found]
+        read = {text: json.loads(text) for text in set(texts)}
+        assert [read[text] for text in texts] == [event["args"][argument] for event in events]
+    assert len(trace.signatures) == len(set(trace.signatures)) < len(events) / 50
+
+
+def test_equal_signatures_share_a_code_and_what_has_none_has_no_code(tmp_path):
+    relu = [([2, 3], "float", "")]
+    flatten = [([2, 3], "float", ""), ([], "Scalar", "1")]
+    trace = read_trace(
+        exported.save(
+            tmp_path / "trace.json",
+            exported.operator("aten::relu", 0, 1, inputs=relu),
+            exported.operator("aten::flatten", 1, 1, inputs=flatten),
+            exported.operator("ReluBackward0", 2, 1),
+            exported.operator("aten::clamp_min", 3, 1, inputs=relu),
+            exported.operator("aten::rand", 4, 1, inputs=[]),
+        )
+    )
+    assert trace.operators.signature.tolist() == [0, 1, ABSENT, 0, 2]
+    assert trace.signatures == (
+        (b"[[2, 3]]", b'["float"]', b'[""]'),
+        (b"[[2, 3], []]", b'["float", "Scalar"]', b'["", "1"]'),
+        (b"[]", b"[]", b"[]"),
+    )
+
+
+def test_the_signatures_of_older_traces_are_read(tmp_path):
+    shaped = exported.operator("aten::relu", 0, 1, inputs=[([2, 3], "float", "")], dims_key="Input dims")
+    del shaped["args"]["Concrete Inputs"]
+    (signature,) = read_trace(exported.save(tmp_path / "trace.json", shaped)).signatures
+    assert signature == Signature(dims=b"[[2, 3]]", types=b'["float"]', concrete=b"")
+
+
+def test_kernels_have_their_resources_and_copies_and_fills_their_bytes(tmp_path):
+    huge = exported.kernel(3, 1, 4)
+    huge["args"] |= {"registers per thread": "many", "shared memory": 2**70, "grid": [1, "a", 1]}
+    trace = read_trace(
+        exported.save(
+            tmp_path / "trace.json",
+            exported.kernel(0, 1, 1),
+            exported.kernel(1, 1, 2, category="gpu_memcpy"),
+            exported.kernel(2, 1, 3, category="gpu_memset"),
+            huge,
+        )
+    ).device_events
+    assert trace.registers.tolist() == [168, ABSENT, ABSENT, ABSENT]
+    assert trace.shared_memory_bytes.tolist() == [49152, ABSENT, ABSENT, ABSENT]
+    assert trace.moved_bytes.tolist() == [ABSENT, 4096, 4096, ABSENT]
+    assert trace.grid[3].tolist() == [1, ABSENT, 1]
+
+
+def test_the_limits_of_a_real_gpus_multiprocessors(traces):
+    (device,) = read_trace(traces / "h100_owlv2_inference.json.gz").devices
+    assert device.threads_per_multiprocessor == 2048
+    assert device.registers_per_multiprocessor == 65536
+    assert device.shared_memory_per_multiprocessor_bytes == 233472
+
+
+@pytest.mark.parametrize("chunk_bytes", [7, 8 << 20])
+@pytest.mark.parametrize("before", [True, False])
+def test_what_autotune_recorded_is_kept_wherever_it_stands(tmp_path, monkeypatch, chunk_bytes, before):
+    monkeypatch.setattr("autotune.probes.traces.stream._CHUNK_BYTES", chunk_bytes)
+    own = {"autotune": {"modules": ["backbone"], "note": '"traceEvents": ['}}
+    content = {"schemaVersion": 1, "traceEvents": [exported.operator("aten::add", 0, 1)]}
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps(own | content if before else content | own), encoding="utf-8")
+    assert json.loads(read_trace(path).recorded) == own["autotune"]
 
 
 HARD_TO_CUT = (
@@ -78,12 +161,17 @@ def test_arguments_that_inductor_writes_on_operators_are_not_taken_for_a_kernels
 
 
 def test_what_torch_exports_here_is_read(tmp_path):
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, record_shapes=True) as profiler:
         torch.nn.functional.relu(torch.ones(4, requires_grad=True)).sum().backward()
+        profiler.add_metadata_json("autotune", '{"modules": []}')
     path = tmp_path / "trace.json.gz"
     profiler.export_chrome_trace(str(path))
     trace = read_trace(path)
-    assert "aten::relu" in {trace.names[code] for code in trace.operators.name}
+    row = [trace.names[code] for code in trace.operators.name].index("aten::relu")
+    signature = trace.signatures[trace.operators.signature[row]]
+    assert [json.loads(part) for part in signature] == [[[4]], ["float"], [""]]
+    assert trace.recorded == b'{"modules": []}'
     assert not trace.has_device_events
 
 
@@ -137,3 +225,5 @@ def test_a_trace_is_one_that_can_be_handed_on(tmp_path):
     trace = read_trace(exported.save(tmp_path / "trace.json", exported.operator("aten::add", 0, 1)))
     assert isinstance(trace, Trace)
     assert trace.devices == ()
+    assert trace.recorded == b""
+    assert trace.signatures == ()

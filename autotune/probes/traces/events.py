@@ -9,14 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotune.probes.traces.stream import DeviceProperties
 
-__all__ = ["ABSENT", "DeviceEvents", "DeviceKind", "Flags", "Ints", "Launches", "Operators", "Spans", "Trace"]
+__all__ = [
+    "ABSENT",
+    "DeviceEvents",
+    "DeviceKind",
+    "Flags",
+    "Ints",
+    "Launches",
+    "Operators",
+    "Signature",
+    "Spans",
+    "Trace",
+]
 
 ABSENT = -1
 
@@ -28,6 +39,18 @@ class DeviceKind(IntEnum):
     KERNEL = 0
     MEMCPY = 1
     MEMSET = 2
+
+
+class Signature(NamedTuple):
+    """What an operator was called with, as the JSON that the profiler wrote; b"" where it wrote none.
+
+    One entry for each input. dims: `[[16, 3, 320, 320], []]`; types: `["float", "Scalar"]`; concrete: the values of
+    what is no tensor, as text: `["", "[2, 2]"]`.
+    """
+
+    dims: bytes
+    types: bytes
+    concrete: bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +84,13 @@ class Operators(Spans):
     """Operators (`aten::convolution`) and autograd's nodes (`ConvolutionBackward0`).
 
     sequence: autograd's number, counted per forward thread. forward_thread: 0 for a forward operator, for a backward
-    one the profiler's small number of the thread whose sequence it is.
+    one the profiler's small number of the thread whose sequence it is. signature: a code into `Trace.signatures`;
+    ABSENT where shapes were not recorded.
     """
 
     sequence: Ints
     forward_thread: Ints
+    signature: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,24 +102,37 @@ class Launches(Spans):
 
 @dataclass(frozen=True, eq=False)
 class DeviceEvents(Spans):
-    """What ran on a device. grid and block: (events, 3), ABSENT for copies and fills."""
+    """What ran on a device.
+
+    grid and block: (events, 3). They, registers (per thread) and shared_memory_bytes (per block) are ABSENT for copies
+    and fills, moved_bytes for kernels.
+    """
 
     kind: Ints
     correlation: Ints
     device: Ints
     stream: Ints
+    registers: Ints
+    shared_memory_bytes: Ints
+    moved_bytes: Ints
     grid: Ints
     block: Ints
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """An exported trace. devices: what the profiler wrote of each GPU; empty for a CPU trace."""
+    """An exported trace.
+
+    devices: what the profiler wrote of each GPU; empty for a CPU trace. recorded: the JSON that autotune wrote into a
+    trace of its own, under the key "autotune"; b"" in any other.
+    """
 
     path: Path
     schema_version: int | None
     devices: tuple[DeviceProperties, ...]
+    recorded: bytes
     names: tuple[str, ...]
+    signatures: tuple[Signature, ...]
     operators: Operators
     annotations: Spans
     launches: Launches

@@ -10,8 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from autotune.errors import TraceError
-from autotune.probes.traces.events import ABSENT, DeviceEvents, DeviceKind, Ints, Launches, Operators, Spans, Trace
-from autotune.probes.traces.stream import DeviceProperties, Event, documents
+from autotune.probes.traces.events import (
+    ABSENT,
+    DeviceEvents,
+    DeviceKind,
+    Ints,
+    Launches,
+    Operators,
+    Signature,
+    Spans,
+    Trace,
+)
+from autotune.probes.traces.stream import Arguments, DeviceProperties, Event, documents
 
 __all__ = ["read_trace"]
 
@@ -27,6 +37,8 @@ _TABLES = {
 }
 _KINDS = {"kernel": DeviceKind.KERNEL, "gpu_memcpy": DeviceKind.MEMCPY, "gpu_memset": DeviceKind.MEMSET}
 _THREE_ABSENT = (ABSENT, ABSENT, ABSENT)
+_DEVICE_NUMBERS = ("device", "stream", "registers", "shared_memory_bytes", "moved_bytes")
+_NO_SIGNATURE = (b"", b"", b"")
 
 
 def read_trace(path: str | Path) -> Trace:
@@ -35,25 +47,31 @@ def read_trace(path: str | Path) -> Trace:
     Raises TraceError for a file that is none, is cut short, or has neither operators nor device events.
     """
     path = Path(path)
-    names: dict[str, int] = {}
-    columns = _Columns(names)
+    columns = _Columns()
+    recorded = b""
     schema_version: int | None = None
     devices: tuple[DeviceProperties, ...] = ()
     for document in documents(path):
         columns.add(document.events or ())
         schema_version = document.schema_version if document.schema_version is not None else schema_version
         devices = tuple(document.devices) if document.devices else devices
+        recorded = bytes(document.recorded) or recorded
     trace = Trace(
         path=path,
         schema_version=schema_version,
         devices=devices,
-        names=tuple(names),
-        operators=Operators(**columns.spans(_OPERATORS), **columns.numbers(_OPERATORS, "sequence", "forward_thread")),
+        recorded=recorded,
+        names=tuple(columns.names),
+        signatures=tuple(map(Signature._make, columns.signatures)),
+        operators=Operators(
+            **columns.spans(_OPERATORS),
+            **columns.numbers(_OPERATORS, "sequence", "forward_thread", "signature"),
+        ),
         annotations=Spans(**columns.spans(_ANNOTATIONS)),
         launches=Launches(**columns.spans(_LAUNCHES), **columns.numbers(_LAUNCHES, "correlation")),
         device_events=DeviceEvents(
             **columns.spans(_DEVICE),
-            **columns.numbers(_DEVICE, "kind", "correlation", "device", "stream"),
+            **columns.numbers(_DEVICE, "kind", "correlation", *_DEVICE_NUMBERS),
             grid=columns.column(_DEVICE, "grid").reshape(-1, 3),
             block=columns.column(_DEVICE, "block").reshape(-1, 3),
         ),
@@ -66,8 +84,9 @@ def read_trace(path: str | Path) -> Trace:
 class _Columns:
     """Columns that grow by the chunk: an array for each chunk, so that no event outlives its chunk."""
 
-    def __init__(self, names: dict[str, int]) -> None:
-        self._names = names
+    def __init__(self) -> None:
+        self.names: dict[str, int] = {}
+        self.signatures: dict[tuple[bytes, bytes, bytes], int] = {}
         self._pieces: dict[tuple[str, str], list[Ints]] = defaultdict(list)
 
     def add(self, events: Iterable[Event]) -> None:
@@ -80,8 +99,9 @@ class _Columns:
         self._add_arguments(_OPERATORS, rows[_OPERATORS], "sequence", "forward_thread")
         self._add_arguments(_LAUNCHES, rows[_LAUNCHES], "correlation")
         self._add_arguments(_DEVICE, rows[_DEVICE], "correlation")
-        self._append(_DEVICE, "device", [_number(event.args.device) for event in rows[_DEVICE]])
-        self._append(_DEVICE, "stream", [_number(event.args.stream) for event in rows[_DEVICE]])
+        self._append(_OPERATORS, "signature", [self._signature(event.args) for event in rows[_OPERATORS]])
+        for column in _DEVICE_NUMBERS:
+            self._append(_DEVICE, column, [_number(getattr(event.args, column)) for event in rows[_DEVICE]])
         self._append(_DEVICE, "kind", [_KINDS[event.cat] for event in rows[_DEVICE]])
         self._append(_DEVICE, "grid", [size for event in rows[_DEVICE] for size in _sizes(event.args.grid)])
         self._append(_DEVICE, "block", [size for event in rows[_DEVICE] for size in _sizes(event.args.block)])
@@ -95,8 +115,12 @@ class _Columns:
     def column(self, table: str, column: str) -> Ints:
         return np.concatenate(self._pieces.pop((table, column)))
 
+    def _signature(self, called: Arguments) -> int:
+        signature = (bytes(called.dims) or bytes(called.old_dims), bytes(called.types), bytes(called.concrete))
+        return ABSENT if signature == _NO_SIGNATURE else self.signatures.setdefault(signature, len(self.signatures))
+
     def _add_spans(self, table: str, events: list[Event]) -> None:
-        names = self._names
+        names = self.names
         self._append(table, "name", [names.setdefault(event.name, len(names)) for event in events])
         self._append(table, "start_ns", [_ns(event.ts) for event in events])
         self._append(table, "duration_ns", [_ns(event.dur) for event in events])
@@ -118,8 +142,8 @@ def _ns(microseconds: Decimal) -> int:
 
 
 def _number(value: object) -> int:
-    return value if isinstance(value, int) else ABSENT
+    return value if isinstance(value, int) and abs(value) < 2**63 else ABSENT
 
 
 def _sizes(value: object) -> Sequence[int]:
-    return value if isinstance(value, list) and len(value) == 3 else _THREE_ABSENT
+    return [_number(size) for size in value] if isinstance(value, list) and len(value) == 3 else _THREE_ABSENT

@@ -11,7 +11,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Annotated, Any
 
-from msgspec import DecodeError, Meta, Struct, ValidationError, field
+from msgspec import DecodeError, Meta, Raw, Struct, ValidationError, field
 from msgspec.json import Decoder
 
 from autotune.errors import TraceError
@@ -27,6 +27,7 @@ _SEAMS_TRIED = 4
 
 # What fits a column: a larger number is no id.
 _Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_ABSENT_JSON = Raw(b"")
 
 
 class Arguments(Struct, gc=False, frozen=True):
@@ -39,6 +40,14 @@ class Arguments(Struct, gc=False, frozen=True):
     stream: Any = None
     grid: Any = None
     block: Any = None
+    registers: Any = field(name="registers per thread", default=None)
+    shared_memory_bytes: Any = field(name="shared memory", default=None)
+    moved_bytes: Any = field(name="bytes", default=None)
+    # Few of the shapes differ: kept as they stand in the file, they need decoding once each and not once an operator.
+    dims: Raw = field(name="Input Dims", default=_ABSENT_JSON)
+    old_dims: Raw = field(name="Input dims", default=_ABSENT_JSON)  # as older profilers wrote it
+    types: Raw = field(name="Input type", default=_ABSENT_JSON)
+    concrete: Raw = field(name="Concrete Inputs", default=_ABSENT_JSON)
 
 
 _NO_ARGUMENTS = Arguments()
@@ -66,14 +75,22 @@ class DeviceProperties(Struct, frozen=True):
     compute_major: int | None = field(name="computeMajor", default=None)
     compute_minor: int | None = field(name="computeMinor", default=None)
     memory_bytes: int | None = field(name="totalGlobalMem", default=None)
+    threads_per_multiprocessor: int | None = field(name="maxThreadsPerMultiprocessor", default=None)
+    registers_per_multiprocessor: int | None = field(name="regsPerMultiprocessor", default=None)
+    shared_memory_per_multiprocessor_bytes: int | None = field(name="sharedMemPerMultiprocessor", default=None)
 
 
 class Document(Struct, frozen=True):
-    """A part of the file: some of its events, or what stands before or after them."""
+    """A part of the file: some of its events, or what stands before or after them.
+
+    recorded: what autotune itself wrote into the trace it recorded, as JSON. A Raw keeps the whole part in memory: copy
+    what is to stay.
+    """
 
     events: list[Event] | None = field(name="traceEvents", default=None)
     schema_version: int | None = field(name="schemaVersion", default=None)
     devices: list[DeviceProperties] | None = field(name="deviceProperties", default=None)
+    recorded: Raw = field(name="autotune", default=_ABSENT_JSON)
 
 
 _DOCUMENT = Decoder(Document)
