@@ -1,6 +1,7 @@
 """From a trace to rows: whose each moment of the device's time is, layer by layer and phase by phase."""
 
 from autotune.probes.attribution.places import Place, Places, places_of
+from autotune.probes.attribution.rows import Costs, costs_of, layers_of, unmodelled_of
 from autotune.probes.attribution.work import Work, work_of
 
-__all__ = ["Place", "Places", "Work", "places_of", "work_of"]
+__all__ = ["Costs", "Place", "Places", "Work", "costs_of", "layers_of", "places_of", "unmodelled_of", "work_of"]

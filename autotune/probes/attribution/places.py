@@ -28,18 +28,17 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """codes: for each operator a number into names. parent: the operator around each operator, or ABSENT.
+    """codes: for each operator a number into names; launches: the same for each launch, by the ranges around it alone.
+    parent: the operator around each operator, or ABSENT.
 
     by_operator: the trace names no layers, so that the names are those of operators.
     """
 
     codes: Ints
+    launches: Ints
     names: tuple[Place, ...]
     parent: Ints
     by_operator: bool
-
-    def at(self, code: int) -> Place:
-        return self.names[code]
 
 
 def places_of(trace: Trace, links: Links) -> Places:
@@ -52,21 +51,37 @@ def places_of(trace: Trace, links: Links) -> Places:
     operators = trace.operators
     parent = parents(operators)
     layers = _Rows(trace, LAYER)
-    own = layers.around(operators)
     by_operator = not len(layers.rows)
-    if by_operator:
-        own = _outermost_names(trace, parent)
-    in_update = np.zeros(len(operators), dtype=bool)
-    for prefix in _UPDATES:
-        in_update |= _Rows(trace, prefix).around(operators) != ABSENT
-    in_node = _inside(parent, trace.starts_with(operators, _NODE))
-    in_backward_call = _Rows(trace, BACKWARD).around(operators) != ABSENT
-    backward = (links.forward != ABSENT) | in_node | in_backward_call
-
+    own = _outermost_names(trace, parent) if by_operator else layers.around(operators)
     linked = np.where(links.forward != ABSENT, np.append(own, ABSENT)[links.forward], ABSENT)
-    layer = np.where(backward & by_operator, linked, np.where(own != ABSENT, own, linked))
-    layer = _accumulated(trace, parent, layer)
-    return Places(*_named(trace, layer, backward, in_update, in_backward_call & ~in_node), parent, by_operator)
+    in_node = _inside(parent, trace.starts_with(operators, _NODE))
+    in_call = _Rows(trace, BACKWARD).around(operators) != ABSENT
+    backward = (links.forward != ABSENT) | in_node | in_call
+    layer = np.where((own != ABSENT) & ~(backward & by_operator), own, linked)
+    placed = _Placed(
+        layer=_accumulated(trace, parent, layer),
+        backward=backward,
+        in_update=_in_update(trace, operators),
+        starts_backward=in_call & ~in_node,
+    )
+    launched = _Placed(
+        layer=layers.around(trace.launches),
+        backward=_Rows(trace, BACKWARD).around(trace.launches) != ABSENT,
+        in_update=_in_update(trace, trace.launches),
+        starts_backward=np.zeros(len(trace.launches), dtype=bool),
+    )
+    codes, names = _named(trace, placed, launched)
+    return Places(codes[: len(operators)], codes[len(operators) :], names, parent, by_operator)
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """Where rows lie. layer: a name code or ABSENT. starts_backward: in the call of backward, but in no node of it."""
+
+    layer: Ints
+    backward: Flags
+    in_update: Flags
+    starts_backward: Flags
 
 
 class _Rows:
@@ -129,18 +144,27 @@ def _accumulated(trace: Trace, parent: Ints, layer: Ints) -> Ints:
     return layer
 
 
-def _named(
-    trace: Trace, layer: Ints, backward: Flags, in_update: Flags, in_backward_call: Flags
-) -> tuple[Ints, tuple[Place, ...]]:
-    """Each operator's code, and the places that the codes stand for."""
-    phase = np.where(in_update, 2, np.where(backward, 1, 0))
+def _in_update(trace: Trace, spans: Spans) -> Flags:
+    inside = np.zeros(len(spans), dtype=bool)
+    for prefix in _UPDATES:
+        inside |= _Rows(trace, prefix).around(spans) != ABSENT
+    return inside
+
+
+def _named(trace: Trace, *placed: _Placed) -> tuple[Ints, tuple[Place, ...]]:
+    """The code of each row, and the places that the codes stand for."""
+    layer = np.concatenate([each.layer for each in placed])
+    in_update = np.concatenate([each.in_update for each in placed])
+    backward = np.concatenate([each.backward for each in placed])
     # The update is of all layers at once, and the first gradient of all is the loss's own.
-    fixed = np.where(in_update, 1, np.where(in_backward_call & (layer == ABSENT), 2, 0))
-    keys = np.stack([np.where(fixed == 0, layer, ABSENT), phase, fixed], axis=1)
+    of_loss = np.concatenate([each.starts_backward for each in placed]) & (layer == ABSENT)
+    special = np.where(in_update, 1, np.where(of_loss, 2, 0))
+    phase = np.where(in_update, 2, np.where(backward, 1, 0))
+    keys = np.stack([np.where(special == 0, layer, ABSENT), phase, special], axis=1)
     distinct, codes = np.unique(keys, axis=0, return_inverse=True)
     phases = tuple(Phase)
     names = []
-    for name, number, special in distinct.tolist():
+    for name, number, kind in distinct.tolist():
         found = UNATTRIBUTED if name == ABSENT else trace.names[name].removeprefix(LAYER)
-        names.append(Place((found, OPTIMIZER, LOSS)[special], phases[number]))
+        names.append(Place((found, OPTIMIZER, LOSS)[kind], phases[number]))
     return codes.reshape(-1).astype(np.int64), tuple(names)

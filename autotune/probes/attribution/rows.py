@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ from autotune.probes.costs import Cost, cost_of, parse_call
 from autotune.probes.roofline import Roof, bound_of
 from autotune.probes.traces.events import ABSENT, Flags, Ints, Trace
 from autotune.probes.traces.links import Links
+from autotune.probes.traces.steps import TraceStep
 from autotune.profile_record import UNATTRIBUTED, Bound, Layer, Phase, Unmodelled
 from autotune.ranges import COMMUNICATION
 
@@ -69,15 +70,21 @@ class _Row:
 
 
 def layers_of(
-    trace: Trace, links: Links, places: Places, work: Work, costs: Costs, roof: Roof, modules: Mapping[str, str]
+    trace: Trace,
+    links: Links,
+    steps: Sequence[TraceStep],
+    places: Places,
+    work: Work,
+    costs: Costs,
+    roof: Roof,
+    modules: Mapping[str, str],
 ) -> tuple[Layer, ...]:
     """The rows of a profile, per step, in the order in which the layers first ran. Their times sum to the busy time."""
     rows: dict[Place, _Row] = {}
     _add_work(rows, trace, links, places, work, costs)
-    _add_costs(rows, trace, places, costs, roof, _in_steps(trace, work))
-    steps = len(work.steps_ns)
+    _add_costs(rows, trace, places, costs, roof, _in_steps(trace, steps))
     ordered = sorted(rows.items(), key=lambda item: (tuple(Phase).index(item[0].phase), item[1].first))
-    return tuple(_layer(place, row, steps, modules) for place, row in ordered)
+    return tuple(_layer(place, row, len(steps), modules) for place, row in ordered)
 
 
 def _add_work(
@@ -122,12 +129,11 @@ def _places(links: Links, places: Places, work: Work) -> Iterable[Place]:
         yield Place(COMMUNICATION, place.phase) if communicates else place
 
 
-def _in_steps(trace: Trace, work: Work) -> Flags:
-    """Which operators began in a step that was counted: those in, or launched from, the host's ranges of the steps."""
-    inside = np.zeros(len(trace.operators), dtype=bool)
-    for opens, closes in work.host_windows:
-        inside |= (trace.operators.start_ns >= opens) & (trace.operators.start_ns < closes)
-    return inside
+def _in_steps(trace: Trace, steps: Sequence[TraceStep]) -> Flags:
+    """Which operators began in a step, as the host ran them: up to the next one's range, the last to its own end."""
+    opens = sorted(step.host_start_ns for step in steps)
+    begins = trace.operators.start_ns
+    return (begins >= opens[0]) & (begins < max(step.host_end_ns for step in steps))
 
 
 def _add_costs(

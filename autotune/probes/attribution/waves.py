@@ -39,7 +39,7 @@ def waves_of(trace: Trace, event: Ints) -> NDArray[np.float64]:
         held = np.minimum(_BLOCKS_AT_MOST, (device.threads_per_multiprocessor or _THREADS) // threads)
         for needed, there in (
             (registers, device.registers_per_multiprocessor or _REGISTERS),
-            (shared, device.shared_memory_per_multiprocessor or _SHARED_BYTES),
+            (shared, device.shared_memory_per_multiprocessor_bytes or _SHARED_BYTES),
         ):
             held = np.where(needed > 0, np.minimum(held, there // np.maximum(needed, 1)), held)
         filled = grid.prod(axis=1) / (device.multiprocessors * np.maximum(held, 1))

@@ -1,0 +1,161 @@
+"""A profile from a trace: who took the time, what bounds each, and what would help."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from autotune.config import Precision, TrainingConfig
+from autotune.errors import TraceError
+from autotune.probes.advice import Situation, advice_for
+from autotune.probes.attribution import Work, costs_of, layers_of, places_of, unmodelled_of, work_of
+from autotune.probes.roofline import Roof, bound_of
+from autotune.probes.traces import Trace, TraceStep, link, read_trace, steps_of
+from autotune.profile_record import (
+    UNATTRIBUTED,
+    Bound,
+    Ceilings,
+    ClassTotal,
+    Layer,
+    Profile,
+)
+from autotune.records import Machine
+
+__all__ = ["profile_of_trace"]
+
+# TF32 came with Ampere.
+_TF32_FROM = (8, 0)
+_PRECISE = {
+    # precision: TF32 in (matrix products, convolutions)
+    Precision.DEFAULT: (False, True),
+    Precision.TF32: (True, True),
+}
+
+
+def profile_of_trace(path: str | Path, *, ceilings: Ceilings | None = None) -> Profile:
+    """Analyse a trace that autotune recorded, or any other that torch.profiler exported.
+
+    ceilings: those of the machine that ran it; None for what the trace itself carries, or its GPU's datasheet.
+    Raises TraceError where it cannot be analysed.
+    """
+    trace = read_trace(path)
+    facts = _facts(trace)
+    links = link(trace)
+    steps = steps_of(trace, links)
+    places = places_of(trace, links)
+    work = work_of(trace, links, steps, places.parent)
+    costs = costs_of(trace, places.parent)
+    ceilings = ceilings or facts.ceilings or _datasheet(trace)
+    roof = _roof(trace, facts, ceilings or Ceilings(ceilings=(), measured=False))
+    layers = layers_of(trace, links, steps, places, work, costs, roof, facts.modules)
+    busy_ms, idle_ms = (each / len(steps) / 1e6 for each in (work.busy_ns, work.idle_ns))
+    situation = Situation(
+        layers=layers,
+        busy_ms=busy_ms,
+        idle_ms=idle_ms,
+        ceilings=roof.ceilings,
+        config=facts.config,
+        on_cpu=not trace.has_device_events,
+        half_precision=facts.machine.native_bf16 if facts.machine else trace.has_device_events,
+    )
+    unattributed_ms = sum(layer.time_ms for layer in layers if layer.layer == UNATTRIBUTED)
+    return Profile(
+        model=facts.model or Path(path).name,
+        config=facts.config,
+        machine=facts.machine,
+        device=_device_name(trace, facts.machine),
+        device_type="cuda" if trace.has_device_events else "cpu",
+        step_samples_ms=facts.step_samples_ms,
+        profiled_step_ms=tuple(each / 1e6 for each in work.steps_ns),
+        busy_ms=busy_ms,
+        idle_ms=idle_ms,
+        coverage=1.0 - unattributed_ms / busy_ms,
+        layers=layers,
+        classes=tuple(_totals(layers, idle_ms)),
+        advice=advice_for(situation),
+        unmodelled=unmodelled_of(trace, work, costs),
+        ceilings=ceilings,
+        notes=tuple(_notes(trace, steps, ceilings, by_operator=places.by_operator)),
+    )
+
+
+class _Facts:
+    """What the recorder wrote into the trace beside the events; nothing, in a trace of another's."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.model: str | None = content.get("model")
+        self.modules: dict[str, str] = content.get("modules", {})
+        self.step_samples_ms: tuple[float, ...] = tuple(content.get("step_samples_ms", ()))
+        self.config = TrainingConfig(**content["config"]) if content.get("config") else None
+        self.machine = Machine(**content["machine"]) if content.get("machine") else None
+        self.ceilings = Ceilings(**content["ceilings"]) if content.get("ceilings") else None
+
+
+def _facts(trace: Trace) -> _Facts:
+    try:
+        content = json.loads(trace.recorded or b"{}")
+        return _Facts(content if isinstance(content, dict) else {})
+    except (ValueError, ValidationError, TypeError) as error:
+        line = str(error).splitlines()[0]
+        raise TraceError(f"{trace.path}: what autotune wrote into it cannot be read ({line}); record it again") from None
+
+
+def _roof(trace: Trace, facts: _Facts, ceilings: Ceilings) -> Roof:
+    """Which float32 operands went through TF32; PyTorch's own choice where the trace does not say."""
+    capability = facts.machine.compute_capability if facts.machine else None
+    if capability is None and trace.devices and trace.devices[0].compute_major is not None:
+        capability = (trace.devices[0].compute_major, trace.devices[0].compute_minor or 0)
+    if not trace.has_device_events or (capability or (0, 0)) < _TF32_FROM:
+        return Roof(ceilings)
+    precision = (facts.config.precision if facts.config else None) or Precision.DEFAULT
+    matrix, convolution = _PRECISE.get(precision, (False, precision is not Precision.FP32))
+    return Roof(ceilings, tf32_matrix=matrix, tf32_convolution=convolution)
+
+
+def _datasheet(trace: Trace) -> Ceilings | None:
+    from autotune.datasheet import datasheet_ceilings
+
+    return datasheet_ceilings(trace.devices[0].name) if trace.devices else None
+
+
+def _device_name(trace: Trace, machine: Machine | None) -> str:
+    if machine:
+        return machine.device_name
+    return trace.devices[0].name if trace.devices else ("a GPU" if trace.has_device_events else "a CPU")
+
+
+def _totals(layers: tuple[Layer, ...], idle_ms: float) -> Iterator[ClassTotal]:
+    """The step by class. What a host-bound layer computes counts with what would bound it if nothing waited."""
+    time_ms = dict.fromkeys(Bound, 0.0)
+    counts = dict.fromkeys(Bound, 0)
+    for layer in layers:
+        counts[layer.bound] += 1
+        bound = layer.bound
+        if bound is Bound.HOST:
+            bound, _ = bound_of(layer.time_ms, layer.compute_ms, layer.memory_ms, modelled=layer.modelled)
+        time_ms[bound] += layer.time_ms
+        # A gap before a kernel that was launched in time is the device's own.
+        time_ms[Bound.LATENCY] += layer.idle_before_ms - layer.host_wait_ms
+    time_ms[Bound.HOST] += idle_ms - sum(layer.idle_before_ms - layer.host_wait_ms for layer in layers)
+    for bound in sorted(Bound, key=lambda bound: -time_ms[bound]):
+        if time_ms[bound] > 0.0 or counts[bound]:
+            yield ClassTotal(bound=bound, time_ms=time_ms[bound], layers=counts[bound])
+
+
+def _notes(
+    trace: Trace, steps: tuple[TraceStep, ...], ceilings: Ceilings | None, *, by_operator: bool
+) -> Iterator[str]:
+    if by_operator:
+        yield "The trace names no layers: its rows are operators. `autotune profile --model` records one that does."
+    if any(step.is_whole_trace for step in steps):
+        yield "The trace marks no steps: all of it counts as one."
+    if ceilings is None:
+        yield "No ceilings are known for this device: no layer can be told compute-bound from memory-bound."
+    elif not ceilings.measured:
+        yield "The ceilings are the datasheet's, which no kernel reaches: more layers look latency-bound than are."
+    if not (trace.operators.signature >= 0).any():
+        yield "The trace holds no shapes: nothing has a cost. Record with record_shapes=True."
