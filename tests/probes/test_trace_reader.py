@@ -175,6 +175,13 @@ def test_what_torch_exports_here_is_read(tmp_path):
     assert not trace.has_device_events
 
 
+ANOTHER_TOOLS = (
+    {"ph": "M", "name": "process_name", "pid": 7, "args": {"name": "MainProcess"}},
+    {"ph": "X", "cat": "FEE", "name": "main (a.py:1)", "pid": 7, "tid": 7, "ts": 1.5, "dur": 2, "args": {"stream": {}}},
+    {"ph": "B", "cat": "v8,devtools.timeline", "name": "Layout", "pid": 7, "tid": 7, "ts": 3, "args": {"data": {}}},
+)
+
+
 def _cut_gzip(path: Path) -> None:
     content = gzip.compress(json.dumps({"traceEvents": HARD_TO_CUT * 1000}).encode())
     path.write_bytes(content[: len(content) // 2])
@@ -202,7 +209,14 @@ def _cut_json(path: Path) -> None:
         (lambda path: path.write_bytes(b'{"a": 1, "tra'), "cut short or damaged"),
         (lambda path: path.write_bytes(b'[{"ph": "X"}]'), "of another tool: it has no traceEvents"),
         (lambda path: path.write_bytes(b'{"nodes": []}'), "of another tool: it has no traceEvents"),
+        (lambda path: path.write_bytes(gzip.compress(b"")), "empty"),
+        (lambda path: path.write_bytes(gzip.compress(b"some text")), "not JSON"),
+        (lambda path: path.write_bytes(b'{"traceEvents": [{"name": "\xff"}]}'), "cut short or damaged"),
+        (lambda path: path.write_bytes(b'{"a": ' + b"[" * 10**5), "cut short or damaged"),
         (lambda path: exported.save(path), "no operators and no kernels"),
+        (lambda path: exported.save(path, *ANOTHER_TOOLS), "no operators and no kernels in it; give"),
+        (lambda path: exported.save(path, exported.operator("a", 0, 1) | {"ts": "NaN"}), "no time since 1970"),
+        (lambda path: exported.save(path, exported.operator("a", 1e300, 1)), "no time since 1970"),
         (lambda path: exported.save(path, {"ph": "X", "ts": "now"}), "not a trace of torch.profiler: .*ts"),
         (lambda path: exported.save(path, exported.launch(1, 2**70)), "not a trace of torch.profiler: .*correlation"),
         (_cut_gzip, "a gzip file cut short or damaged"),
@@ -219,6 +233,27 @@ def test_a_bad_file_is_one_sentence_that_names_it(tmp_path, write, sentence):
     assert said.startswith(f"{path}: ")
     assert "\n" not in said
     assert any(word in said for word in ("give", "export", "copy"))
+
+
+@pytest.mark.parametrize("written", [bytes, gzip.compress])
+def test_a_file_cut_short_anywhere_is_refused(tmp_path, written):
+    path = exported.save(tmp_path / "trace.json", exported.operator("aten::add", 0, 1), exported.kernel(1, 1, 1))
+    content = written(path.read_bytes())
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(TraceError):
+            read_trace(path)
+    path.write_bytes(content)
+    assert len(read_trace(path).operators) == 1
+
+
+def test_who_needs_a_device_says_so_of_a_trace_of_the_cpu_alone(tmp_path):
+    path = tmp_path / "trace.json"
+    trace = read_trace(exported.save(path, exported.operator("aten::add", 0, 1)))
+    with pytest.raises(TraceError) as caught:
+        trace.require_device_events()
+    assert str(caught.value) == f"{path}: nothing in it ran on a GPU; record with ProfilerActivity.CPU and CUDA"
+    read_trace(exported.save(path, exported.kernel(0, 1, 1))).require_device_events()
 
 
 def test_a_trace_is_one_that_can_be_handed_on(tmp_path):

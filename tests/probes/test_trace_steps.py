@@ -70,6 +70,8 @@ def test_a_step_lasts_from_its_first_event_on_the_device_to_the_next_ones(tmp_pa
         annotation("ProfilerStep#2", 10, 10),
         annotation("ProfilerStep#3", 20, 10),
         annotation("ProfilerStep#4", 30, 10),
+        annotation("ProfilerStep#5", 40, 1),  # nothing ran in it: the profiler opens one more after the last
+        *(operator("aten::add", start, 5) for start in (1, 12, 21, 31)),
         *(launch(start, number) for number, start in enumerate([1, 2, 3, 12, 31, 50], 1)),
         kernel(100, 10, 1),
         kernel(105, 10, 2, stream=8),  # overlaps, then a gap of 5
@@ -87,28 +89,69 @@ def test_a_step_lasts_from_its_first_event_on_the_device_to_the_next_ones(tmp_pa
     ]
     assert [step.busy_ns for step in steps] == [45_000, 20_000, 0, 30_000]
     assert [step.idle_ns for step in steps] == [5_000, 30_000, 0, 0]
+    assert [(step.host_start_ns, step.host_end_ns) for step in steps] == [
+        (0, 10_000),
+        (10_000, 20_000),
+        (20_000, 30_000),
+        (30_000, 40_000),
+    ]
+    assert not any(step.is_whole_trace for step in steps)
+
+
+def test_a_step_that_only_launches_is_one(tmp_path):
+    path = exported.save(
+        tmp_path / "trace.json",
+        annotation("ProfilerStep#1", 0, 10),
+        annotation("ProfilerStep#2", 10, 10),
+        operator("aten::add", 1, 5),
+        launch(1, 1),
+        launch(12, 2, name="cudaGraphLaunch"),
+        kernel(20, 5, 1),
+        kernel(30, 5, 2),
+    )
+    assert [step.busy_ns for step in read_steps(path)] == [5_000, 5_000]
 
 
 def test_steps_of_a_cpu_trace_are_the_hosts_ranges_without_busy_time(tmp_path):
     path = exported.save(tmp_path / "trace.json", annotation("ProfilerStep#0", 5, 10), operator("aten::add", 6, 1))
     (step,) = read_steps(path)
     assert (step.step_ms, step.busy_ns, step.idle_ns) == (0.01, None, None)
+    assert (step.host_start_ns, step.host_end_ns) == (step.start_ns, step.end_ns) == (5_000, 15_000)
+
+
+def test_a_trace_without_steps_is_one_step(tmp_path):
+    host = [operator("aten::mul", 12, 8), operator("aten::add", 10, 1)]
+    device = [launch(13, 1), kernel(30, 5, 1), kernel(40, 5, 99)]
+    (step,) = read_steps(exported.save(tmp_path / "cpu.json", *host))
+    assert (step.start_ns, step.end_ns, step.busy_ns) == (10_000, 20_000, None)
+    assert (step.name, step.is_whole_trace) == ("whole trace", True)
+    (step,) = read_steps(exported.save(tmp_path / "cuda.json", *host, *device))
+    assert (step.start_ns, step.end_ns, step.busy_ns) == (30_000, 45_000, 10_000)
+    assert (step.host_start_ns, step.host_end_ns, step.is_whole_trace) == (10_000, 20_000, True)
 
 
 @pytest.mark.parametrize(
     ("events", "sentence"),
     [
-        ([operator("aten::add", 0, 1)], "0 steps; call the profiler's step()"),
-        ([annotation("ProfilerStep#1", 0, 9), kernel(10, 1, 1)], "no device event was launched in a step; record with"),
+        ([kernel(10, 1, 1)], "0 steps and 0 operators; record with"),
+        (
+            [annotation("ProfilerStep#1", 0, 9), operator("aten::add", 20, 1), launch(1, 1), kernel(10, 1, 1)],
+            "no operator ran in its steps (1 of them); record with",
+        ),
+        (
+            [annotation("ProfilerStep#1", 0, 9), operator("aten::add", 0, 1), kernel(10, 1, 1)],
+            "no device event was launched in a step; record with",
+        ),
     ],
 )
-def test_a_trace_without_steps_is_one_sentence_that_names_it(tmp_path, events, sentence):
+def test_a_trace_that_has_no_steps_is_one_sentence_that_names_it(tmp_path, events, sentence):
     path = exported.save(tmp_path / "trace.json", *events)
     with pytest.raises(TraceError) as caught:
         read_steps(path)
     assert str(caught.value).startswith(f"{path}: {sentence}")
 
 
-def test_a_real_trace_of_no_steps_is_refused(traces):
-    with pytest.raises(TraceError, match="0 steps"):
-        read_steps(traces / "a100_alexnet_cupti_counters.json.gz")
+def test_a_real_trace_without_steps_is_one_step(traces):
+    (step,) = read_steps(traces / "a100_alexnet_cupti_counters.json.gz")
+    assert step.is_whole_trace
+    assert step.step_ms > 0

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.errors import TraceError
 from autotune.probes.traces.stream import DeviceProperties
 
 __all__ = [
@@ -142,6 +143,11 @@ class Trace:
     def has_device_events(self) -> bool:
         """False for a trace of the CPU alone: it has operators, but nothing that ran on a device."""
         return len(self.device_events) > 0
+
+    def require_device_events(self) -> None:
+        """Raises TraceError for a trace of the CPU alone."""
+        if not self.has_device_events:
+            raise TraceError(f"{self.path}: nothing in it ran on a GPU; record with ProfilerActivity.CPU and CUDA")
 
     def starts_with(self, spans: Spans, prefix: str) -> Flags:
         """Which rows of spans have a name that starts with prefix."""

@@ -52,7 +52,12 @@ def read_trace(path: str | Path) -> Trace:
     schema_version: int | None = None
     devices: tuple[DeviceProperties, ...] = ()
     for document in documents(path):
-        columns.add(document.events or ())
+        try:
+            columns.add(document.events or ())
+        except (ArithmeticError, ValueError):  # "NaN" and 1e400 are decimals, and no nanoseconds
+            raise TraceError(
+                f"{path}: an event's time is no time since 1970; give a trace that torch.profiler exported"
+            ) from None
         schema_version = document.schema_version if document.schema_version is not None else schema_version
         devices = tuple(document.devices) if document.devices else devices
         recorded = bytes(document.recorded) or recorded

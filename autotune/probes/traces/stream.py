@@ -107,7 +107,7 @@ def documents(path: Path) -> Iterator[Document]:
                 yield from _parts(file)
     except ValidationError as error:
         raise TraceError(f"{path}: not a trace of torch.profiler: {error}; export it by export_chrome_trace") from None
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError, RecursionError):
         raise TraceError(f"{path}: cut short or damaged; copy it whole, or export it again") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TraceError(
