@@ -11,7 +11,8 @@ from statistics import median
 from pydantic import computed_field
 
 from autotune.config import TrainingConfig
-from autotune.records import Machine, Record
+from autotune.machine_record import Machine
+from autotune.record_base import Record
 
 __all__ = [
     "UNATTRIBUTED",
@@ -240,4 +241,5 @@ class Profile(Record):
     @property
     def idle_share(self) -> float:
         """The share of a profiled step in which the device waited."""
-        return self.idle_ms / (self.busy_ms + self.idle_ms)
+        whole_ms = self.busy_ms + self.idle_ms
+        return self.idle_ms / whole_ms if whole_ms else 0.0

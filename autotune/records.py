@@ -12,10 +12,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, computed_field
+from pydantic import ValidationError, computed_field
 
 from autotune.config import TrainingConfig
 from autotune.errors import RecordError
+from autotune.machine_record import Machine
+from autotune.profile_record import Profile
+from autotune.record_base import Record
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -38,12 +41,6 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-
-
-class Record(BaseModel):
-    """Frozen, and closed: an unknown field is an error, so that a typo cannot pass for data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Outcome(StrEnum):
@@ -125,30 +122,6 @@ class Job(Record):
     seed: int = 0
     memory_limit_bytes: int | None = None
     threads: int | None = None
-
-
-class Machine(Record):
-    """The device and the software that a run measured. Absent facts are None, never guessed."""
-
-    device_type: str
-    device_name: str
-    device_memory_bytes: int | None = None
-    device_uuid: str | None = None
-    compute_capability: tuple[int, int] | None = None
-    multiprocessors: int | None = None
-    driver: str | None = None
-    cuda: str | None = None
-    cudnn: int | None = None
-    cpu_name: str
-    cpu_cores: int
-    threads: int
-    native_bf16: bool
-    memory_bytes: int
-    os: str
-    python: str
-    torch: str
-    torchvision: str
-    autotune: str
 
 
 class WorkloadFacts(Record):
@@ -254,7 +227,10 @@ class Recommended(Record):
 
 
 class RunRecord(Record):
-    """Everything a run leaves. baseline and recommendation are None where the run ended before them."""
+    """Everything a run leaves. baseline and recommendation are None where the run ended before them.
+
+    profile: why a step takes its time; None where none was taken.
+    """
 
     schema_version: int = SCHEMA_VERSION
     status: Status
@@ -272,6 +248,7 @@ class RunRecord(Record):
     baseline: TrainingConfig | None = None
     trials: tuple[Trial, ...] = ()
     recommendation: Recommended | None = None
+    profile: Profile | None = None
 
     def to_json(self, *, computed: bool = False) -> str:
         """The record as JSON text; with computed=True the derived fields stand beside the raw ones."""

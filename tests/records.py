@@ -23,6 +23,7 @@ from autotune.records import (
     VerdictKind,
     WorkloadFacts,
 )
+from profiles import detector_profile, host_bound_profile
 
 GIB = 2**30
 H200 = Machine(
@@ -213,6 +214,11 @@ def disturbed() -> RunRecord:
     )
 
 
+def profiled() -> RunRecord:
+    """A run that also profiled what it recommends."""
+    return faster().model_copy(update={"profile": detector_profile()})
+
+
 def nothing_measured(status: Status = Status.FAILED, error: str | None = "no CUDA GPU") -> RunRecord:
     """A run that ended before it had a machine."""
     return run_record(status=status, error=error, machine=None, workload=None, baseline=None)
@@ -225,6 +231,8 @@ def interrupted() -> RunRecord:
 
 EVERY_KIND = {
     "faster": faster(),
+    "profiled": profiled(),
+    "profiled and host-bound": faster().model_copy(update={"profile": host_bound_profile()}),
     "tie": tie(),
     "disturbed": disturbed(),
     "interrupted": interrupted(),

@@ -7,7 +7,8 @@ import pytest
 
 from autotune.errors import RecordError
 from autotune.records import SCHEMA_VERSION, RunRecord, load_run
-from records import EVERY_KIND, faster
+from profiles import EVERY_PROFILE
+from records import EVERY_KIND, faster, profiled
 
 
 @pytest.fixture(params=EVERY_KIND)
@@ -43,6 +44,35 @@ def test_derived_figures_are_printed_and_not_stored():
     for trial in printed["trials"]:
         del trial["images_per_second"]
     assert printed == stored
+
+
+@pytest.mark.parametrize("profile", EVERY_PROFILE.values(), ids=EVERY_PROFILE)
+def test_a_profile_comes_back_as_it_was(profile, tmp_path):
+    record = faster().model_copy(update={"profile": profile})
+    (tmp_path / "run.json").write_text(record.to_json(), encoding="utf-8")
+    assert load_run(tmp_path).profile == profile
+    json.loads(record.to_json(computed=True))
+
+
+def test_the_profiles_derived_figures_are_printed_and_not_stored():
+    stored = json.loads(profiled().to_json())["profile"]
+    printed = json.loads(profiled().to_json(computed=True))["profile"]
+    assert not {"step_ms", "inflation", "idle_share"} & set(stored)
+    assert "value" not in stored["ceilings"]["ceilings"][0]
+    assert not {"compute_ratio", "above_ceiling", "intensity"} & set(stored["layers"][1])
+    assert printed["step_ms"] == 100.0
+    assert printed["inflation"] == pytest.approx(1.12)
+    assert printed["layers"][1]["memory_ratio"] == pytest.approx(1.2)
+    assert printed["layers"][1]["above_ceiling"] is True
+
+
+def test_a_wrong_field_of_a_profile_is_named(tmp_path):
+    content = json.loads(profiled().to_json())
+    content["profile"]["layers"][2]["bound"] = "luck"
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(RecordError, match=r"profile\.layers\.2\.bound: "):
+        load_run(path)
 
 
 def test_the_median_throughput_is_over_whole_steps():

@@ -1,0 +1,193 @@
+"""Profiles as profiled runs leave them, for tests of whatever reads profiles."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from autotune.config import Precision, TrainingConfig
+from autotune.profile_record import (
+    UNATTRIBUTED,
+    Advice,
+    Bound,
+    Ceiling,
+    CeilingKind,
+    Ceilings,
+    ClassTotal,
+    Layer,
+    Phase,
+    Profile,
+    Unmodelled,
+)
+
+# What an H200 reaches: FLOP/s of a bf16 convolution, bytes/s of a copy.
+FLOPS_PER_S = 620e12
+BYTES_PER_S = 4.1e12
+CONFIG = TrainingConfig(
+    batch_size=16, accumulation_steps=1, precision=Precision.BF16, channels_last=True, cudnn_benchmark=False
+)
+CEILINGS = Ceilings(
+    ceilings=(
+        Ceiling(kind=CeilingKind.MATRIX, precision="bf16", samples=(690e12, 700e12, 695e12), datasheet=989e12),
+        Ceiling(kind=CeilingKind.CONVOLUTION, precision="bf16", samples=(FLOPS_PER_S, 610e12, 625e12)),
+        Ceiling(kind=CeilingKind.COPY, samples=(BYTES_PER_S, 4.08e12, 4.12e12), datasheet=4.8e12),
+        Ceiling(kind=CeilingKind.LAUNCH, samples=(2.31e-6, 2.3e-6, 2.4e-6)),
+    ),
+    notes=("clocks were not locked",),
+)
+DATASHEET = Ceilings(
+    ceilings=(Ceiling(kind=CeilingKind.COPY, samples=(4.8e12,), datasheet=4.8e12),),
+    measured=False,
+)
+
+
+def layer(name: str, phase: Phase, time_ms: float, bound: Bound = Bound.MEMORY, **fields: object) -> Layer:
+    """A layer whose figures are such that its bound is the one given."""
+    compute, memory = {Bound.COMPUTE: (0.82, 0.31), Bound.MEMORY: (0.12, 0.88)}.get(bound, (0.02, 0.11))
+    return Layer(
+        **{
+            "layer": name,
+            "phase": phase,
+            "time_ms": time_ms,
+            "kernels": 3.0,
+            "flops": compute * time_ms / 1000.0 * FLOPS_PER_S,
+            "bytes": memory * time_ms / 1000.0 * BYTES_PER_S,
+            "compute_ms": compute * time_ms,
+            "memory_ms": memory * time_ms,
+            "idle_before_ms": 0.0,
+            "host_wait_ms": 0.0,
+            "waves": 4.6,
+            "modelled": 1.0,
+            "bound": bound,
+            **fields,
+        }
+    )
+
+
+def profile(layers: Sequence[Layer], *, idle_ms: float = 0.0, **fields: object) -> Profile:
+    """The profile of a step of these layers: what follows from them is computed."""
+    busy_ms = sum(each.time_ms for each in layers)
+    own = sum(each.time_ms for each in layers if each.layer != UNATTRIBUTED)
+    return Profile(
+        **{
+            "model": "frcnn_resnet50",
+            "config": CONFIG,
+            "device": "NVIDIA H200",
+            "device_type": "cuda",
+            "step_samples_ms": (100.0, 99.0, 101.0),
+            "profiled_step_ms": (112.0, 112.0, 113.0),
+            "busy_ms": busy_ms,
+            "idle_ms": idle_ms,
+            "coverage": own / busy_ms if busy_ms else 0.0,
+            "layers": tuple(layers),
+            "classes": class_totals(layers, idle_ms),
+            "ceilings": CEILINGS,
+            **fields,
+        }
+    )
+
+
+def class_totals(layers: Sequence[Layer], idle_ms: float) -> tuple[ClassTotal, ...]:
+    totals = []
+    for bound in Bound:
+        own = [each for each in layers if each.bound is bound]
+        time_ms = idle_ms if bound is Bound.HOST else sum(each.time_ms for each in own)
+        if time_ms:
+            totals.append(ClassTotal(bound=bound, time_ms=time_ms, layers=len(own)))
+    return tuple(totals)
+
+
+def detector_profile(**fields: object) -> Profile:
+    """A step of Faster R-CNN on an H200: a dozen layers of every kind, one above its ceiling."""
+    forward, backward = Phase.FORWARD, Phase.BACKWARD
+    layers = (
+        layer("(inputs)", forward, 1.2, Bound.UNMODELLED, modelled=0.0, compute_ms=0.0, memory_ms=0.0),
+        layer("backbone.body.conv1", forward, 9.0, memory_ms=10.8),
+        layer("backbone.body.conv1", backward, 6.0),
+        layer("backbone.body.layer1.0.conv2", forward, 8.0, Bound.COMPUTE),
+        layer("backbone.body.layer1.0.conv2", backward, 15.0, Bound.COMPUTE, balanced=True),
+        layer("backbone.body.layer1.0.bn2", forward, 0.4),
+        layer("backbone.fpn.layer_blocks.0.0", backward, 11.0, Bound.COMPUTE),
+        layer("rpn.head.conv.0.0", forward, 7.5, Bound.COMPUTE),
+        layer("roi_heads", forward, 12.0, Bound.HOST, waves=0.3, kernels=410.5, idle_before_ms=14.0, host_wait_ms=13.0),
+        layer("roi_heads.box_head.fc6", backward, 5.0, Bound.COMPUTE),
+        layer("(loss)", forward, 0.3, Bound.LATENCY, waves=0.02),
+        layer("(optimizer)", Phase.OPTIMIZER, 6.2),
+        layer(UNATTRIBUTED, forward, 0.1, Bound.UNMODELLED, modelled=0.0, waves=None),
+    )
+    return profile(
+        layers,
+        **{
+            "idle_ms": 30.3,
+            "advice": (
+                Advice(
+                    bound=Bound.MEMORY,
+                    knob="channels_last",
+                    speedup_at_most=1.18,
+                    sentence="Memory-bound layers take 22% of the step; fewer layout copies would shorten them.",
+                ),
+                Advice(
+                    bound=Bound.HOST,
+                    knob="compile",
+                    speedup_at_most=1.37,
+                    sentence="The device waits 27% of the step for launches; CUDA graphs or compilation remove them.",
+                ),
+            ),
+            "unmodelled": tuple(Unmodelled(operator=f"torchvision::op{n}", time_ms=1.3 / 2**n) for n in range(7)),
+            "notes": ("2 of 5 steps were left out: their graphs differ",),
+            **fields,
+        },
+    )
+
+
+def host_bound_profile() -> Profile:
+    """A step of a small detector: the device waits for Python most of the time."""
+    return detector_profile(idle_ms=140.0, step_samples_ms=(190.0, 192.0), profiled_step_ms=(221.7,))
+
+
+def large_profile(seed: int = 0, layers: int = 400) -> Profile:
+    """Random layers in a random tree of modules; a few large ones, many small, as in a real step."""
+    draw = random.Random(seed)
+    names = {f"{draw.choice(['backbone.body', 'rpn', 'roi_heads'])}.{draw.randrange(9)}.{n}" for n in range(layers)}
+    return profile(
+        [
+            layer(
+                name + draw.choice(["", ".0", ".conv.weighted_module_of_a_long_name.1", ".bn"]),
+                draw.choice([Phase.FORWARD, Phase.BACKWARD]),
+                draw.lognormvariate(-2.0, 1.5),
+                draw.choice(list(Bound)),
+                memory_ms=draw.uniform(0.0, 0.3),
+                idle_before_ms=draw.choice([0.0, draw.random()]),
+                waves=draw.choice([None, 10.0 ** draw.uniform(-2, 4)]),
+                kernels=draw.choice([1.0, 2.5, 12345.0]),
+            )
+            for name in sorted(names)
+        ],
+        idle_ms=3.0,
+    )
+
+
+def from_a_trace() -> Profile:
+    """A trace recorded elsewhere: no unprofiled step, no ceilings but the datasheet's, nothing modelled."""
+    return detector_profile(step_samples_ms=(), ceilings=DATASHEET, config=None, advice=(), unmodelled=())
+
+
+def on_cpu() -> Profile:
+    """A CPU has no waves, and its ceilings may be absent."""
+    layers = [layer("body.conv", Phase.FORWARD, 30.0, waves=None), layer("body.conv", Phase.BACKWARD, 61.0, waves=None)]
+    return profile(layers, idle_ms=1.0, device="AMD EPYC", device_type="cpu", ceilings=None, config=None)
+
+
+EVERY_PROFILE = {
+    "detector": detector_profile(),
+    "host-bound": host_bound_profile(),
+    "large": large_profile(),
+    "from a trace": from_a_trace(),
+    "on a CPU": on_cpu(),
+    "no layers": profile([], ceilings=None),
+    "no layers, idle": profile([], idle_ms=5.0),
+    "all unattributed": profile([layer(UNATTRIBUTED, Phase.FORWARD, 9.0, Bound.UNMODELLED, modelled=0.0)]),
+    "names in parentheses only": profile(
+        [layer(f"({name})", Phase.FORWARD, 2.0) for name in ("model", "inputs", "loss", "optimizer", "communication")]
+    ),
+}
