@@ -25,6 +25,8 @@ from autotune.errors import (
 
 if TYPE_CHECKING:
     from autotune.config import Precision, TrainingConfig
+    from autotune.profile_record import Profile
+    from autotune.profiling import profile
     from autotune.recommendation import Recommendation, recommend
     from autotune.records import RunRecord, load_run
 
@@ -34,6 +36,7 @@ __all__ = [
     "DeviceError",
     "InstallationError",
     "Precision",
+    "Profile",
     "Recommendation",
     "RecordError",
     "RunDirectoryError",
@@ -42,12 +45,15 @@ __all__ = [
     "TrainingConfig",
     "UsageError",
     "load_run",
+    "profile",
     "recommend",
 ]
 
 _LAZY = {
     "Precision": "autotune.config",
     "TrainingConfig": "autotune.config",
+    "Profile": "autotune.profile_record",
+    "profile": "autotune.profiling",
     "Recommendation": "autotune.recommendation",
     "recommend": "autotune.recommendation",
     "RunRecord": "autotune.records",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn
@@ -13,18 +14,26 @@ from rich.progress import Progress as Bar
 from autotune.records import Trial
 from autotune.tuner.bench import Progress
 
-__all__ = ["watching"]
+__all__ = ["Watcher", "watching"]
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What a run calls while it goes on: watch around each trial, say where there is no trial to show."""
+
+    watch: Callable[[Progress], None] = lambda progress: None
+    say: Callable[[str], None] = lambda sentence: None
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[Progress], None]]:
-    """A watcher for tuner.run.run that draws the trial, the best so far and the time left."""
+def watching() -> Iterator[Watcher]:
+    """A watcher that draws what is being done: the trial, the best so far and the time left."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda progress: None
+        yield Watcher()
         return
     with _Ticking(console) as bar:
-        yield bar.watch
+        yield Watcher(bar.watch, bar.say)
 
 
 class _Ticking(Bar):
@@ -45,6 +54,9 @@ class _Ticking(Bar):
         if progress.order is not None:
             trial = f"trial {progress.trials + 1}: {progress.order.stage.value.replace('_', ' ')}"
             self.update(self._task, description=f"{trial}, {progress.order.config.label()}")
+
+    def say(self, sentence: str) -> None:
+        self.update(self._task, description=sentence)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         if self._seen is not None:

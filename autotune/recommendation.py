@@ -16,7 +16,8 @@ from autotune.config import TrainingConfig
 from autotune.durations import seconds
 from autotune.errors import AutotuneError, UsageError
 from autotune.records import DataSpec, ModelSpec, RunRecord, Status, Verdict, VerdictKind
-from autotune.tuner.run import Request, run
+from autotune.tuner.request import Request
+from autotune.tuner.run import run
 
 if TYPE_CHECKING:
     import pandas

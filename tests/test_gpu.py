@@ -12,7 +12,8 @@ import tiny
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.records import Job, ModelSpec, Outcome, Stage, VerdictKind
 from autotune.tuner.bench import LiveBench, Order
-from autotune.tuner.run import Request, run
+from autotune.tuner.request import Request
+from autotune.tuner.run import run
 from autotune.tuner.session import Server
 
 pytestmark = pytest.mark.gpu

@@ -3,6 +3,8 @@
 Orders, one JSON object a message over a multiprocessing connection:
     {"step": 3}           ->  the fields of session.StepAnswer
     {"worst_case": true}  ->  the same, on the worst-case batch
+    {"ceilings": {...}}   ->  {"ceilings": {...}}, for the machine that the order names
+    {"record": {"path": ..., "numbers": [...], "facts": {...}}}  ->  {"recorded": path}, steps under the profiler
 A failure answers {"outcome": ..., "detail": ...} and ends the child; so does the end of the connection.
 """
 
@@ -16,7 +18,9 @@ import re
 import signal
 import sys
 import time
+from functools import cached_property
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Never
 
 import torch
@@ -25,7 +29,7 @@ from autotune.config import TrainingConfig
 from autotune.errors import AutotuneError
 from autotune.probes.clock import timed
 from autotune.probes.memory import limit_memory, memory_stalls, peak_memory_bytes
-from autotune.records import Outcome
+from autotune.records import Machine, Outcome
 from autotune.workload.prepare import Prepared
 from autotune.workload.step import OptimizerStep
 
@@ -69,28 +73,70 @@ def _serve(prepared: Prepared, config: TrainingConfig, connection: Connection, t
     if device.type == "cuda":
         torch.cuda.set_device(device)
     limit_memory(device, job.memory_limit_bytes)
-    step = OptimizerStep(prepared.model, config, job, device)
+    child = _Child(prepared, config, device)
     while True:
         order = json.loads(connection.recv_bytes())
-        worst = "worst_case" in order
-        number = 0 if worst else int(order["step"])
-        items = prepared.pool.step(number)
-        if worst:
+        connection.send_bytes(json.dumps(child.answer(order)).encode())
+
+
+class _Child:
+    """What a child does when asked: optimizer steps, a recording of some, or the ceilings of its device."""
+
+    def __init__(self, prepared: Prepared, config: TrainingConfig, device: torch.device) -> None:
+        self.prepared = prepared
+        self.config = config
+        self.device = device
+
+    @cached_property
+    def step(self) -> OptimizerStep:
+        # Built when first needed: the ceilings want the device's memory for themselves.
+        return OptimizerStep(self.prepared.model, self.config, self.prepared.job, self.device)
+
+    def answer(self, order: dict[str, Any]) -> dict[str, Any]:
+        if "ceilings" in order:
+            return self._ceilings(Machine.model_validate(order["ceilings"]))
+        if "record" in order:
+            return self._record(order["record"])
+        return self._timed_step(None if "worst_case" in order else int(order["step"]))
+
+    def _timed_step(self, number: int | None) -> dict[str, Any]:
+        """One step on the replayed batch number, or on the worst case where it is None."""
+        pool, step = self.prepared.pool, self.step
+        items = pool.step(number or 0)
+        if number is None:
             # The second micro-batch of an accumulated step meets the gradients of the first.
-            items = prepared.pool.worst_case(config.batch_size) * min(2, config.accumulation_steps)
+            items = pool.worst_case(self.config.batch_size) * min(2, self.config.accumulation_steps)
         scale = step.loss_scale
         began_s = time.monotonic()
-        loss, milliseconds = timed(lambda items=items, number=number: step(items, number), device)  # type: ignore[misc]
+        loss, milliseconds = timed(lambda: step(items, number or 0), self.device)
         if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"the loss is {loss.item()} in step {number}")
-        answer = {
+            raise FloatingPointError(f"the loss is {loss.item()} in step {number or 0}")
+        return {
             "ms": milliseconds,
             "skipped": step.loss_scale < scale,
-            "stalls": memory_stalls(device),
-            "peak_memory_bytes": peak_memory_bytes(device),
+            "stalls": memory_stalls(self.device),
+            "peak_memory_bytes": peak_memory_bytes(self.device),
             "began_s": began_s,
         }
-        connection.send_bytes(json.dumps(answer).encode())
+
+    def _record(self, order: dict[str, Any]) -> dict[str, Any]:
+        from autotune.probes.recording import record
+
+        pool, step = self.prepared.pool, self.step
+        record(
+            lambda number: step(pool.step(number), number),
+            order["numbers"],
+            step.model,
+            self.device,
+            Path(order["path"]),
+            order["facts"],
+        )
+        return {"recorded": order["path"]}
+
+    def _ceilings(self, machine: Machine) -> dict[str, Any]:
+        from autotune.probes.ceilings import ceilings_for
+
+        return {"ceilings": ceilings_for(self.device, machine).model_dump(mode="json")}
 
 
 def classify(error: BaseException) -> tuple[Outcome, str]:

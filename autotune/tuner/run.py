@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from autotune.config import TrainingConfig
-from autotune.errors import AutotuneError, UsageError
-from autotune.records import DataSpec, Job, ModelSpec, Outcome, RunRecord, Stage, Status, Trial
+from autotune.errors import AutotuneError, TraceError
+from autotune.probes.analysis import profile_of_trace
+from autotune.profile_record import Profile
+from autotune.records import Job, Outcome, RunRecord, Stage, Status, Trial
 from autotune.tuner.bench import LiveBench, Progress, circumstances
 from autotune.tuner.journal import Journal
+from autotune.tuner.profiling import TRACE, profile_job
+from autotune.tuner.request import Request, job_of
 from autotune.tuner.search import FirstSearch, Search
 from autotune.tuner.session import Server
 from autotune.tuner.space import Space
 
-__all__ = ["Request", "run"]
+__all__ = ["profile_run", "run"]
 
-# Trains as torchvision's reference does on a GPU; a CPU gets what it can step through in seconds.
-_EFFECTIVE_BATCH = {"cuda": 16, "cpu": 4}
 _BUDGET_S = {"cuda": 300.0, "cpu": 180.0}
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asks of a run; None leaves a choice to the device's default.
-
-    device: `cpu`, `cuda`, `cuda:N`, or None for CUDA where there is one. baseline: the user's own training config.
-    """
-
-    model: ModelSpec
-    data: DataSpec = DataSpec()
-    device: str | None = None
-    effective_batch: int | None = None
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    budget_s: float | None = None
-    baseline: TrainingConfig | None = None
-    seed: int = 0
-    memory_limit_bytes: int | None = None
-    threads: int | None = None
-    settings_fixed: bool = False
-    command: tuple[str, ...] = field(default=())
 
 
 def run(
@@ -51,6 +31,7 @@ def run(
     journal_path: Path | None = None,
     resume: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda sentence: None,
     search: Search | None = None,
 ) -> RunRecord:
     """Measure and decide. The record is returned also where the run failed midway or was interrupted by Ctrl-C:
@@ -62,7 +43,7 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with Server(request.device) as server:
         machine = server.machine
-        job = _job(request, machine.device_type)
+        job = job_of(request, machine.device_type)
         budget_s = request.budget_s or _BUDGET_S[machine.device_type]
         where = circumstances(job, machine)
         space = Space(where, request.baseline, settings_fixed=request.settings_fixed)
@@ -84,6 +65,9 @@ def run(
             workload = server.prepare(job)
             bench.use(server)
             record = record.model_copy(update={"workload": workload})
+            if request.profile:
+                directory = journal_path.parent if journal_path else None
+                record = _profiled(record, server, job, space, directory, resume=resume, say=say)
             findings = search.run(bench, space)
             record = record.model_copy(
                 update={
@@ -111,29 +95,65 @@ def run(
         )
 
 
+def _profiled(
+    record: RunRecord,
+    server: Server,
+    job: Job,
+    space: Space,
+    directory: Path | None,
+    *,
+    resume: bool,
+    say: Callable[[str], None],
+) -> RunRecord:
+    """The record with the baseline's profile, or with a line that says why it has none: a search does without."""
+    assert record.machine is not None
+    try:
+        profile = _kept_profile(directory) if resume else None
+        profile = profile or profile_job(server, job, record.machine, space.baselines(), directory, say)
+    except AutotuneError as error:
+        return record.model_copy(update={"left_out": (*record.left_out, f"profile: {error}")})
+    return record.model_copy(update={"profile": profile})
+
+
+def _kept_profile(directory: Path | None) -> Profile | None:
+    """The profile of the trace that an interrupted run left."""
+    try:
+        return profile_of_trace(directory / TRACE) if directory and (directory / TRACE).exists() else None
+    except TraceError:
+        return None
+
+
+def profile_run(
+    request: Request, *, directory: Path | None = None, say: Callable[[str], None] = lambda sentence: None
+) -> RunRecord:
+    """Profile the baseline of a request, and search nothing. directory: where the trace is kept.
+
+    Raises AutotuneError where it cannot be profiled: a name, path, device or data set that does not do.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    began_s = time.monotonic()
+    with Server(request.device) as server:
+        job = job_of(request, server.machine.device_type)
+        space = Space(circumstances(job, server.machine), request.baseline)
+        say("building the model")
+        workload = server.prepare(job)
+        profile = profile_job(server, job, server.machine, space.baselines(), directory, say)
+        return RunRecord(
+            status=Status.FINISHED,
+            command=request.command,
+            started=started,
+            job=job,
+            machine=server.machine,
+            workload=workload,
+            budget_s=0.0,
+            spent_s=time.monotonic() - began_s,
+            search="",
+            baseline=profile.config,
+            profile=profile,
+        )
+
+
 def _measured_baseline(trials: Sequence[Trial]) -> TrainingConfig | None:
     """The baseline of a run that did not come to its end."""
     measured = (t.config for t in trials if t.stage is Stage.BASELINE and t.outcome is Outcome.OK)
     return next(measured, None)
-
-
-def _job(request: Request, device_type: str) -> Job:
-    effective_batch = request.effective_batch or _EFFECTIVE_BATCH[device_type]
-    baseline = request.baseline
-    if baseline is not None and baseline.images_per_step != effective_batch:
-        if request.effective_batch is not None:
-            raise UsageError(
-                f"the baseline's batch_size {baseline.batch_size} x accumulation_steps {baseline.accumulation_steps} "
-                f"is {baseline.images_per_step}, not the effective batch {effective_batch}; make them agree"
-            )
-        effective_batch = baseline.images_per_step
-    return Job(
-        model=request.model,
-        data=request.data,
-        device=request.device or device_type,
-        effective_batch=effective_batch,
-        optimizer=request.optimizer,
-        seed=request.seed,
-        memory_limit_bytes=request.memory_limit_bytes,
-        threads=request.threads,
-    )

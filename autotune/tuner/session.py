@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -21,6 +22,7 @@ import psutil
 
 from autotune import errors
 from autotune.config import TrainingConfig
+from autotune.profile_record import Ceilings
 from autotune.records import Job, Machine, Outcome, WorkloadFacts
 
 __all__ = ["Server", "Session", "StepAnswer", "TrialFailed"]
@@ -178,20 +180,37 @@ class Session:
 
         Raises TrialFailed for whatever else happens; the session is over then.
         """
-        order = {"worst_case": True} if number is None else {"step": number}
+        answer = self._ask({"worst_case": True} if number is None else {"step": number}, timeout_s, "no step ended")
+        self.steps_taken += 1
+        return StepAnswer(**answer)
+
+    def ceilings(self, machine: Machine, timeout_s: float) -> Ceilings:
+        """What the device reaches, measured or from the cache; before the first step, while its memory is free.
+
+        Raises TrialFailed where the child does not survive it.
+        """
+        answer = self._ask({"ceilings": machine.model_dump(mode="json")}, timeout_s, "the ceilings were not measured")
+        return Ceilings.model_validate(answer["ceilings"])
+
+    def record(self, path: Path, numbers: Sequence[int], facts: dict[str, Any], timeout_s: float) -> None:
+        """Take these steps under the profiler; the trace goes to path, with facts in it. Raises TrialFailed."""
+        order = {"record": {"path": str(path), "numbers": list(numbers), "facts": facts}}
+        self._ask(order, timeout_s, "no recording ended")
+
+    def _ask(self, order: dict[str, Any], timeout_s: float, failure: str) -> dict[str, Any]:
+        """Raises TrialFailed for whatever is no answer; the session is over then."""
         try:
             self._connection.send_bytes(json.dumps(order).encode())
             if not self._connection.poll(timeout_s):
                 self.close(grace_s=0.0)
-                raise TrialFailed(Outcome.TIMEOUT, f"no step ended within {timeout_s:.1f} s")
-            answer = json.loads(self._connection.recv_bytes())
+                raise TrialFailed(Outcome.TIMEOUT, f"{failure} within {timeout_s:.1f} s")
+            answer: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             raise self._ended() from None
         if "outcome" in answer:
             self.close()
             raise TrialFailed(Outcome(answer["outcome"]), answer["detail"])
-        self.steps_taken += 1
-        return StepAnswer(**answer)
+        return answer
 
     def cpu_s(self) -> float:
         """CPU time that the child has used, in seconds; 0 once it is gone."""

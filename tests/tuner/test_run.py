@@ -10,7 +10,8 @@ from autotune.config import TrainingConfig
 from autotune.errors import AutotuneError, DeviceError, UsageError
 from autotune.records import DataSpec, ModelSpec, Outcome, RunRecord, Stage, Status, VerdictKind
 from autotune.tuner.bench import Progress
-from autotune.tuner.run import Request, run
+from autotune.tuner.request import Request
+from autotune.tuner.run import run
 
 pytestmark = pytest.mark.usefixtures("short_run")
 

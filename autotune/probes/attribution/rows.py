@@ -82,14 +82,12 @@ def layers_of(
     """The rows of a profile, per step, in the order in which the layers first ran. Their times sum to the busy time."""
     rows: dict[Place, _Row] = {}
     _add_work(rows, trace, links, places, work, costs)
-    _add_costs(rows, trace, places, costs, roof, _in_steps(trace, steps))
+    _add_costs(rows, places, costs, roof, _in_steps(trace, steps))
     ordered = sorted(rows.items(), key=lambda item: (tuple(Phase).index(item[0].phase), item[1].first))
     return tuple(_layer(place, row, len(steps), modules) for place, row in ordered)
 
 
-def _add_work(
-    rows: dict[Place, _Row], trace: Trace, links: Links, places: Places, work: Work, costs: Costs
-) -> None:
+def _add_work(rows: dict[Place, _Row], trace: Trace, links: Links, places: Places, work: Work, costs: Costs) -> None:
     waves = waves_of(trace, work.event)
     leaf = np.ones(len(trace.operators), dtype=bool)
     leaf[places.parent[places.parent != ABSENT]] = False
@@ -137,7 +135,7 @@ def _in_steps(trace: Trace, steps: Sequence[TraceStep]) -> Flags:
 
 
 def _add_costs(
-    rows: dict[Place, _Row], trace: Trace, places: Places, costs: Costs, roof: Roof, in_steps: Flags
+    rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof, in_steps: Flags
 ) -> None:
     for operator, cost in costs.by_operator.items():
         if not in_steps[operator]:
@@ -187,9 +185,7 @@ def unmodelled_of(trace: Trace, work: Work, costs: Costs) -> tuple[Unmodelled, .
     operator = work.operator[work.operator != ABSENT]
     time_ns = work.time_ns[work.operator != ABSENT]
     without = ~costs.modelled[operator]
-    totals = np.bincount(
-        trace.operators.name[operator[without]], weights=time_ns[without], minlength=len(trace.names)
-    )
+    totals = np.bincount(trace.operators.name[operator[without]], weights=time_ns[without], minlength=len(trace.names))
     longest = [code for code in np.argsort(-totals, kind="stable").tolist() if totals[code] > 0]
     return tuple(
         Unmodelled(operator=trace.names[code], time_ms=totals[code] / len(work.steps_ns) / 1e6) for code in longest

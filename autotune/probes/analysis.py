@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from autotune.config import Precision, TrainingConfig
 from autotune.errors import TraceError
 from autotune.probes.advice import Situation, advice_for
-from autotune.probes.attribution import Work, costs_of, layers_of, places_of, unmodelled_of, work_of
+from autotune.probes.attribution import costs_of, layers_of, places_of, unmodelled_of, work_of
 from autotune.probes.roofline import Roof, bound_of
 from autotune.probes.traces import Trace, TraceStep, link, read_trace, steps_of
 from autotune.profile_record import (
@@ -101,7 +101,9 @@ def _facts(trace: Trace) -> _Facts:
         return _Facts(content if isinstance(content, dict) else {})
     except (ValueError, ValidationError, TypeError) as error:
         line = str(error).splitlines()[0]
-        raise TraceError(f"{trace.path}: what autotune wrote into it cannot be read ({line}); record it again") from None
+        raise TraceError(
+            f"{trace.path}: what autotune wrote into it cannot be read ({line}); record it again"
+        ) from None
 
 
 def _roof(trace: Trace, facts: _Facts, ceilings: Ceilings) -> Roof:

@@ -1,0 +1,93 @@
+"""The profile of a job under one training config, measured in a child process as a trial is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from autotune.config import TrainingConfig
+from autotune.errors import DeviceError
+from autotune.probes.analysis import profile_of_trace
+from autotune.profile_record import Profile
+from autotune.records import Job, Machine, Outcome
+from autotune.tuner.session import Server, Session, TrialFailed
+
+__all__ = ["TRACE", "profile_job"]
+
+TRACE = "trace.json.gz"
+
+# The time of unprofiled steps settles late; as for a trial, three steps come before those that count.
+_WARMUP_STEPS = 3
+# Steps that are timed, and as many that are recorded: what fits into this time, within these bounds.
+_STEPS_S = 4.0
+_STEPS_AT_LEAST, _STEPS_AT_MOST = 1, 3
+_CEILINGS_TIMEOUT_S = 120.0
+_STEP_TIMEOUT_S = 600.0
+# A recorded step takes longer than a plain one, and its trace has yet to be written.
+_RECORDING_FACTOR, _WRITING_S = 10.0, 120.0
+
+
+def profile_job(
+    server: Server,
+    job: Job,
+    machine: Machine,
+    configs: Iterable[TrainingConfig],
+    directory: Path | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Profile:
+    """The profile under the first of configs that fits into memory; the job is prepared on the server.
+
+    directory: where the trace is kept, as trace.json.gz; None for nowhere. say: told what is being done.
+    Raises DeviceError where no config fits or a step does not end well.
+    """
+    detail = ""
+    for config in configs:
+        try:
+            session = server.start(config)
+            try:
+                return _profile(session, job, machine, config, directory, say)
+            finally:
+                session.close()
+        except TrialFailed as failure:
+            if failure.outcome not in (Outcome.OUT_OF_MEMORY, Outcome.THRASH):
+                raise DeviceError(
+                    f"{job.model.name}: its training step cannot be profiled ({config.label()}): {failure}"
+                ) from None
+            detail = failure.detail
+    raise DeviceError(f"{job.model.name}: no batch fits into memory ({detail}); try a smaller --image-size")
+
+
+def _profile(
+    session: Session,
+    job: Job,
+    machine: Machine,
+    config: TrainingConfig,
+    directory: Path | None,
+    say: Callable[[str], None],
+) -> Profile:
+    say("measuring what this machine reaches")
+    ceilings = session.ceilings(machine, _CEILINGS_TIMEOUT_S)
+    say(f"timing the training step with {config.label()}")
+    warmup_ms = [session.step(0, _STEP_TIMEOUT_S).ms for _ in range(_WARMUP_STEPS)]
+    affordable = round(_STEPS_S / (warmup_ms[-1] / 1000.0))
+    numbers = range(min(_STEPS_AT_MOST, max(_STEPS_AT_LEAST, affordable)))
+    samples_ms = [session.step(number, _STEP_TIMEOUT_S).ms for number in numbers]
+    say("recording it under the profiler")
+    facts: dict[str, Any] = {
+        "model": job.model.name,
+        "config": config.model_dump(mode="json"),
+        "machine": machine.model_dump(mode="json"),
+        "ceilings": ceilings.model_dump(mode="json", exclude_computed_fields=True),
+        "step_samples_ms": samples_ms,
+    }
+    with tempfile.TemporaryDirectory(prefix=".autotune-", dir=directory) as folder:
+        path = Path(folder) / TRACE
+        timeout_s = _WRITING_S + _RECORDING_FACTOR * sum(samples_ms) / 1000.0
+        session.record(path, numbers, facts, timeout_s)
+        say("working out whose the time is")
+        profile = profile_of_trace(path)
+        if directory is not None:
+            path.replace(directory / TRACE)
+    return profile

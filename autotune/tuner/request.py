@@ -1,0 +1,60 @@
+"""What a user asks of a run, and the job that follows from it on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from autotune.config import TrainingConfig
+from autotune.errors import UsageError
+from autotune.records import DataSpec, Job, ModelSpec
+
+__all__ = ["Request", "job_of"]
+
+# Trains as torchvision's reference does on a GPU; a CPU gets what it can step through in seconds.
+_EFFECTIVE_BATCH = {"cuda": 16, "cpu": 4}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of a run; None leaves a choice to the device's default.
+
+    device: `cpu`, `cuda`, `cuda:N`, or None for CUDA where there is one. baseline: the user's own training config.
+    profile: profile the baseline's step before the search.
+    """
+
+    model: ModelSpec
+    data: DataSpec = DataSpec()
+    device: str | None = None
+    effective_batch: int | None = None
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    budget_s: float | None = None
+    baseline: TrainingConfig | None = None
+    seed: int = 0
+    memory_limit_bytes: int | None = None
+    threads: int | None = None
+    settings_fixed: bool = False
+    profile: bool = False
+    command: tuple[str, ...] = field(default=())
+
+
+def job_of(request: Request, device_type: str) -> Job:
+    effective_batch = request.effective_batch or _EFFECTIVE_BATCH[device_type]
+    baseline = request.baseline
+    if baseline is not None and baseline.images_per_step != effective_batch:
+        if request.effective_batch is not None:
+            raise UsageError(
+                f"the baseline's batch_size {baseline.batch_size} x accumulation_steps {baseline.accumulation_steps} "
+                f"is {baseline.images_per_step}, not the effective batch {effective_batch}; make them agree"
+            )
+        effective_batch = baseline.images_per_step
+    return Job(
+        model=request.model,
+        data=request.data,
+        device=request.device or device_type,
+        effective_batch=effective_batch,
+        optimizer=request.optimizer,
+        seed=request.seed,
+        memory_limit_bytes=request.memory_limit_bytes,
+        threads=request.threads,
+    )
