@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Never
+from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
 
+from autotune import cli_options as options
 from autotune.errors import AutotuneError, UsageError
 
 if TYPE_CHECKING:
-    from autotune.records import DataSpec
+    from autotune.records import DataSpec, ModelSpec
 
 __all__ = ["app", "main"]
 
@@ -79,49 +80,44 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 @app.command()
 def run(
     model: Annotated[str, typer.Option(help="A detector's name (see `autotune models`) or package.module:factory.")],
-    data: Annotated[Path | None, typer.Option(help="COCO annotations (JSON); needs --images.")] = None,
-    images: Annotated[Path | None, typer.Option(help="The folder of the images of --data.")] = None,
-    voc: Annotated[Path | None, typer.Option(help="A Pascal VOC folder: Annotations/ and JPEGImages/.")] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out broken images and boxes, and count them.")
-    ] = False,
-    image_size: Annotated[int | None, typer.Option(min=32, help="The detector's input size in pixels.")] = None,
-    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="All layers trained, live batch norm.")] = False,
-    weights: Annotated[str | None, typer.Option(help="A state dict's path, or `default` for torchvision's.")] = None,
-    effective_batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images per optimizer step, kept exactly. [default: 16 on a GPU, 4 on a CPU]"),
-    ] = None,
-    optimizer: Annotated[Literal["adamw", "sgd"], typer.Option(help="The optimizer of the training step.")] = "adamw",
+    data: options.CocoFile = None,
+    images: options.Images = None,
+    voc: options.Voc = None,
+    skip_bad: options.SkipBad = False,
+    image_size: options.ImageSize = None,
+    from_scratch: options.FromScratch = False,
+    weights: options.Weights = None,
+    effective_batch: options.EffectiveBatch = None,
+    optimizer: options.Optimizer = "adamw",
     baseline: Annotated[Path | None, typer.Option(help="Your own training config (YAML) to compare with.")] = None,
-    device: Annotated[str | None, typer.Option(help="cuda, cuda:N or cpu. [default: CUDA where there is one]")] = None,
+    device: options.Device = None,
     budget: Annotated[
         str | None, typer.Option(help="Measuring time, as 90s or 5m. [default: 5m on a GPU, 3m on a CPU]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, images and order.")] = 0,
+    seed: options.Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="The run directory. [default: autotune-runs/MODEL, numbered]")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a run that stands in the directory.")] = False,
+    force: options.Force = False,
+    profile: Annotated[
+        bool, typer.Option("--profile/--no-profile", help="First profile the baseline's step, outside the budget.")
+    ] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the run record as one JSON document.")] = False,
 ) -> None:
     """Measure how a detector trains here under different settings, and recommend a training config."""
     with _one_sentence():
         from autotune.config import TrainingConfig
-        from autotune.detectors.registry import named
         from autotune.durations import seconds
         from autotune.progress import watching
-        from autotune.records import ModelSpec, Status
+        from autotune.records import Status
         from autotune.reports import terminal
         from autotune.run_directory import RunDirectory, default_directory
-        from autotune.tuner.run import Request
+        from autotune.tuner.request import Request
         from autotune.tuner.run import run as measure
 
-        if ":" not in model:
-            named(model)
         request = Request(
-            model=ModelSpec(name=model, from_scratch=from_scratch, weights=weights, image_size=image_size),
+            model=_model_spec(model, from_scratch, weights, image_size),
             data=_data_spec(data, images, voc, skip_bad),
             device=_checked_device(device),
             effective_batch=effective_batch,
@@ -129,26 +125,97 @@ def run(
             budget_s=seconds(budget) if budget is not None else None,
             baseline=TrainingConfig.load(baseline) if baseline else None,
             seed=seed,
+            profile=profile,
             command=("autotune", *sys.argv[1:]),
         )
         if resume and force:
             raise UsageError("--resume goes on with a run and --force overwrites it; pass one of the two")
         directory = RunDirectory(out or default_directory(model, device, resume=resume), force=force, resume=resume)
-        with watching() as watch:
-            record = measure(request, journal_path=directory.journal_path, resume=resume, watch=watch)
+        with watching() as watcher:
+            record = measure(
+                request, journal_path=directory.journal_path, resume=resume, watch=watcher.watch, say=watcher.say
+            )
         try:
             directory.save(record)
         finally:
             # What was measured is printed also where the disk takes no more.
             typer.echo(record.to_json(computed=True) if json else terminal.render(record))
         if not json:
-            typer.echo(f"\n{directory.path}/: report.md, config.yaml, run.json, trials.csv, trials.jsonl")
+            typer.echo(f"\n{directory.path}/: {', '.join(directory.files())}")
         if record.status is Status.INTERRUPTED:
             again = [word for word in request.command if word not in ("--force", "--resume")]
             where = [] if out else ["--out", str(directory.path)]
             _fail(f"interrupted; `{shlex.join([*again, *where, '--resume'])}` goes on from here", 130)
         if record.status is Status.FAILED:
             _fail(record.error or "the run failed", 1)
+
+
+@app.command()
+def profile(
+    model: Annotated[
+        str | None, typer.Option(help="A detector's name (see `autotune models`) or package.module:factory.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="A trace that torch.profiler exported, in place of --model.")
+    ] = None,
+    data: options.CocoFile = None,
+    images: options.Images = None,
+    voc: options.Voc = None,
+    skip_bad: options.SkipBad = False,
+    image_size: options.ImageSize = None,
+    from_scratch: options.FromScratch = False,
+    weights: options.Weights = None,
+    effective_batch: options.EffectiveBatch = None,
+    optimizer: options.Optimizer = "adamw",
+    config: Annotated[
+        Path | None, typer.Option(help="The training config (YAML) to profile. [default: PyTorch untuned]")
+    ] = None,
+    device: options.Device = None,
+    seed: options.Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="The run directory. [default: autotune-runs/MODEL-profile, numbered]")
+    ] = None,
+    force: options.Force = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the profile as one JSON document.")] = False,
+) -> None:
+    """Say why a training step takes its time: each layer, forward, backward and update, and what bounds it."""
+    with _one_sentence():
+        from autotune.config import TrainingConfig
+        from autotune.progress import watching
+        from autotune.reports import profile_terminal
+        from autotune.run_directory import RunDirectory, default_directory
+        from autotune.tuner.request import Request
+        from autotune.tuner.run import profile_run, trace_run
+
+        if (model is None) == (trace is None):
+            raise UsageError("give --model to record a training step here, or --trace to analyse a recording")
+        directory = None
+        if model is not None:
+            request = Request(
+                model=_model_spec(model, from_scratch, weights, image_size),
+                data=_data_spec(data, images, voc, skip_bad),
+                device=_checked_device(device),
+                effective_batch=effective_batch,
+                optimizer=optimizer,
+                baseline=TrainingConfig.load(config) if config else None,
+                seed=seed,
+                command=("autotune", *sys.argv[1:]),
+            )
+            directory = RunDirectory(out or default_directory(f"{model}-profile", device, resume=False), force=force)
+            with watching() as watcher:
+                record = profile_run(request, directory=directory.path, say=watcher.say)
+        else:
+            assert trace is not None
+            record = trace_run(Path(_existing(trace)), ("autotune", *sys.argv[1:]))
+            directory = RunDirectory(out, force=force) if out else None
+        assert record.profile is not None
+        try:
+            if directory:
+                directory.save(record)
+        finally:
+            typer.echo(record.profile.to_json(computed=True) if json else profile_terminal.render(record.profile))
+        if directory and not json:
+            typer.echo(f"\n{directory.path}/: {', '.join(directory.files())}")
 
 
 @app.command()
@@ -205,6 +272,15 @@ def report(
             case Format.JSON:
                 text = record.to_json(computed=True)
         typer.echo(text.rstrip("\n"))
+
+
+def _model_spec(name: str, from_scratch: bool, weights: str | None, image_size: int | None) -> ModelSpec:
+    from autotune.detectors.registry import named
+    from autotune.records import ModelSpec
+
+    if ":" not in name:
+        named(name)
+    return ModelSpec(name=name, from_scratch=from_scratch, weights=weights, image_size=image_size)
 
 
 def _data_spec(data: Path | None, images: Path | None, voc: Path | None, skip_bad: bool) -> DataSpec:

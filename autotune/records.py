@@ -229,7 +229,8 @@ class Recommended(Record):
 class RunRecord(Record):
     """Everything a run leaves. baseline and recommendation are None where the run ended before them.
 
-    profile: why a step takes its time; None where none was taken.
+    profile: why a step takes its time; None where none was taken. search: the search's name; empty where a step was
+    profiled and nothing searched. job: None for the profile of a trace recorded elsewhere.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -237,7 +238,7 @@ class RunRecord(Record):
     error: str | None = None
     command: tuple[str, ...]
     started: str
-    job: Job
+    job: Job | None
     machine: Machine | None = None
     workload: WorkloadFacts | None = None
     budget_s: float
@@ -250,9 +251,10 @@ class RunRecord(Record):
     recommendation: Recommended | None = None
     profile: Profile | None = None
 
-    def to_json(self, *, computed: bool = False) -> str:
-        """The record as JSON text; with computed=True the derived fields stand beside the raw ones."""
-        return self.model_dump_json(indent=1, exclude_computed_fields=not computed)
+    @property
+    def is_search(self) -> bool:
+        """False for a record that holds a profile alone."""
+        return bool(self.search)
 
 
 def load_run(path: str | Path) -> RunRecord:

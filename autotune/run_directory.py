@@ -5,6 +5,8 @@ trials.jsonl  the journal
 config.yaml   the recommended training config
 report.md     the report
 trials.csv    the trials, one a row
+layers.csv    the profile's layers, one a row in each phase
+trace.json.gz the recording that the profile comes from
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from pathlib import Path
 
 from autotune.errors import RunDirectoryError, UsageError
 from autotune.records import RunRecord
-from autotune.reports import markdown, trials_csv
+from autotune.reports import layers_csv, markdown, trials_csv
 
 __all__ = ["RunDirectory", "default_directory"]
 
 # Enough for the journal and the reports of a long run, and for file systems to be slow in saying that they are full.
 _NEEDED_BYTES = 16 * 2**20
-_OURS = ("run.json", "trials.jsonl", "config.yaml", "report.md", "trials.csv")
+_OURS = ("report.md", "config.yaml", "layers.csv", "run.json", "trace.json.gz", "trials.csv", "trials.jsonl")
+# Drawn from the record.
+_DRAWN = {"report.md", "config.yaml", "layers.csv", "trials.csv"}
 
 
 class RunDirectory:
@@ -72,19 +76,26 @@ class RunDirectory:
     def save(self, record: RunRecord) -> None:
         """Write the record and what is drawn from it, each file whole or not at all."""
         files = {"run.json": record.to_json() + "\n", "report.md": markdown.render(record)}
-        files["trials.csv"] = trials_csv.render(record)
+        if record.is_search:
+            files["trials.csv"] = trials_csv.render(record)
         if record.recommendation is not None:
             files["config.yaml"] = record.recommendation.config.to_yaml()
+        if record.profile is not None:
+            files["layers.csv"] = layers_csv.render(record.profile)
         try:
             for name, text in files.items():
                 _write_whole(self.path / name, text)
-            if record.recommendation is None:
-                (self.path / "config.yaml").unlink(missing_ok=True)
+            for name in _DRAWN - files.keys():  # of the run that stood here
+                (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise RunDirectoryError(
                 f"{self.path}: the run's files cannot be written ({error.strerror}); make room, then run the same "
                 "command with --resume"
             ) from None
+
+    def files(self) -> list[str]:
+        """The names of what the run has left."""
+        return [name for name in _OURS if (self.path / name).exists()]
 
 
 def _holds_a_run(path: Path) -> bool:

@@ -20,7 +20,7 @@ from autotune.tuner.search import FirstSearch, Search
 from autotune.tuner.session import Server
 from autotune.tuner.space import Space
 
-__all__ = ["profile_run", "run"]
+__all__ = ["profile_run", "run", "trace_run"]
 
 _BUDGET_S = {"cuda": 300.0, "cpu": 180.0}
 
@@ -151,6 +151,25 @@ def profile_run(
             baseline=profile.config,
             profile=profile,
         )
+
+
+def trace_run(path: Path, command: tuple[str, ...]) -> RunRecord:
+    """A record around the profile of a trace that was recorded elsewhere. Raises TraceError where it is none."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    began_s = time.monotonic()
+    profile = profile_of_trace(path)
+    return RunRecord(
+        status=Status.FINISHED,
+        command=command,
+        started=started,
+        job=None,
+        machine=profile.machine,
+        budget_s=0.0,
+        spent_s=time.monotonic() - began_s,
+        search="",
+        baseline=profile.config,
+        profile=profile,
+    )
 
 
 def _measured_baseline(trials: Sequence[Trial]) -> TrainingConfig | None:

@@ -134,9 +134,7 @@ def _in_steps(trace: Trace, steps: Sequence[TraceStep]) -> Flags:
     return (begins >= opens[0]) & (begins < max(step.host_end_ns for step in steps))
 
 
-def _add_costs(
-    rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof, in_steps: Flags
-) -> None:
+def _add_costs(rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof, in_steps: Flags) -> None:
     for operator, cost in costs.by_operator.items():
         if not in_steps[operator]:
             continue
