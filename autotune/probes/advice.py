@@ -12,6 +12,10 @@ __all__ = ["Situation", "advice_for"]
 
 # What brings less than this at best is not worth a line.
 _WORTH_SAYING = 1.02
+# Grids that fill the device less often than this leave a share of it without work at their end.
+_FEW_WAVES = 2.0
+# On a CPU: operators shorter than this many of the smallest operator that there is.
+_SHORT = 20.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def _savings(where: Situation) -> Iterator[_Saving]:
     if where.config is None or not where.config.channels_last:
         saved_ms = sum(map(_above_floor, memory))
         yield Bound.MEMORY, "channels_last", saved_ms, "if its layers come down to the memory ceiling"
-    saved_ms = sum(map(_above_floor, latency))
+    saved_ms = sum(_above_floor(each) for each in latency if _small(each, where.ceilings))
     yield Bound.LATENCY, "batch_size", saved_ms, "if larger kernels bring its layers down to their ceilings"
     yield from _against_waiting(where, latency)
 
@@ -80,6 +84,15 @@ def _against_waiting(where: Situation, latency: Sequence[Layer]) -> Iterator[_Sa
     saved_ms = sum(each.host_wait_ms for each in update)
     saved_ms += sum(_above_floor(each) for each in update if each in latency)
     yield Bound.HOST, "fused_optimizer", saved_ms, "if the update becomes one kernel at its ceiling"
+
+
+def _small(layer: Layer, ceilings: Ceilings) -> bool:
+    """Whether the layer's kernels are so small that a larger batch could fill the device better. A large one that
+    reaches neither ceiling is a slow kernel, and no knob makes it another."""
+    if layer.waves is not None:
+        return layer.waves < _FEW_WAVES
+    launch_ms = 1000.0 * (ceilings.get(CeilingKind.LAUNCH) or 0.0)
+    return layer.kernels > 0 and layer.time_ms / layer.kernels < _SHORT * launch_ms
 
 
 def _above_floor(layer: Layer) -> float:

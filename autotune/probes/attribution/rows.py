@@ -145,8 +145,9 @@ def _add_costs(rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof
         row.bytes += cost.bytes
         row.compute_ms += roof.compute_ms(cost)
         row.memory_ms += roof.memory_ms(cost)
-        words = roof.arithmetic(cost)
-        row.flops_by_ceiling[words] = row.flops_by_ceiling.get(words, 0.0) + cost.flops
+        if cost.flops:
+            words = roof.arithmetic(cost)
+            row.flops_by_ceiling[words] = row.flops_by_ceiling.get(words, 0.0) + cost.flops
 
 
 def _layer(place: Place, row: _Row, steps: int, modules: Mapping[str, str]) -> Layer:
