@@ -9,7 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from autotune.records import Outcome, RunRecord
-from autotune.reports import sentences
+from autotune.reports import profile_sentences, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.table import trials_frame
 
@@ -54,6 +54,7 @@ def _parts(record: RunRecord) -> Iterator[str]:
     yield "\n".join(map(printable, filter(None, [sentences.headline(record), sentences.advice(record)])))
     yield _section("What weakens this", caveats(record))
     yield _table(record)
+    yield _profile(record)
     yield _section("Notes", record.workload.notes if record.workload else ())
     yield _section("Failed", sentences.failures(record))
     yield _section("Left out", sentences.left_out(record))
@@ -62,6 +63,18 @@ def _parts(record: RunRecord) -> Iterator[str]:
 def _table(record: RunRecord) -> str:
     rows = [[printable(cell) for cell in cells(row)] for _, row in trials_frame(record).iterrows()]
     return tabulate(rows, headers=HEADERS, colalign=_RIGHT, disable_numparse=True) if rows else ""
+
+
+def _profile(record: RunRecord) -> str:
+    """Why a step takes its time, in two or three lines."""
+    if record.profile is None:
+        return ""
+    lines = [
+        profile_sentences.host_bound(record.profile),
+        profile_sentences.by_class(record.profile),
+        *(f"What could help most: {advice}" for advice in profile_sentences.advice(record.profile)[:1]),
+    ]
+    return "\n".join(printable(line) for line in lines if line)
 
 
 def _section(heading: str, lines: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 
 from autotune.records import ModelSpec, Outcome, Stage
 from autotune.reports import markdown
+from autotune.reports.markup import escape
 from records import BASELINE, BF16, FACTS, failed, faster, nothing_measured, ok, run_record
 
 HTML = MarkdownIt("commonmark").enable("table")
@@ -100,4 +101,4 @@ def test_a_line_break_in_a_name_ends_no_row():
     "text", ["2.31x [2.28, 2.34] faster", "1.00x", "frcnn_mobilenet, 800 px", "bf16 + channels_last"]
 )
 def test_ordinary_words_and_figures_stay_readable_in_the_source(text):
-    assert markdown.escape(text) == text
+    assert escape(text) == text

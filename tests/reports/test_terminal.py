@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from autotune.reports import terminal
-from records import FACTS, H200, disturbed, faster, interrupted, nothing_measured, run_record, tie
+from profiles import detector_profile, host_bound_profile
+from records import FACTS, H200, disturbed, faster, interrupted, nothing_measured, profiled, run_record, tie
 
 
 def test_every_kind_of_run_renders(any_record):
@@ -59,6 +60,25 @@ def test_a_run_without_a_verdict_says_why(record, sentence):
     assert sentence in terminal.render(record)
 
 
+def test_a_profiled_run_says_where_its_step_spends_its_time_and_what_could_help():
+    text = terminal.render(profiled())
+    assert (
+        "\n\nWhere a step of bf16 + channels_last, batch 16 spends its time: "
+        "compute 41.5%, host 27.1%, memory 19.3%, unmodelled 1.2%, latency 0.3%.\n"
+        "What could help most: at most 1.37x from compile (host): The device waits"
+    ) in text
+    assert "1.18x" not in text
+    assert "Where a step" not in terminal.render(faster())
+
+
+def test_a_profiled_run_that_is_host_bound_says_so_before_the_classes():
+    text = terminal.render(faster().model_copy(update={"profile": host_bound_profile()}))
+    assert text.index("mostly host-bound") < text.index("Where a step of")
+    assert "Where a step's time goes: " in terminal.render(
+        faster().model_copy(update={"profile": detector_profile(config=None)})
+    )
+
+
 def test_a_name_cannot_move_the_cursor():
     record = run_record(workload=FACTS.model_copy(update={"model": "a\x1b[2Jb\u202ec\nd"}), machine=H200)
     first = terminal.render(record).splitlines()[0]
@@ -67,7 +87,7 @@ def test_a_name_cannot_move_the_cursor():
 
 def test_reports_load_no_torch():
     code = (
-        "import sys; from autotune.reports import terminal, markdown, trials_csv, table;"
+        "import sys; from autotune.reports import terminal, markdown, trials_csv, table, profile_terminal, layers_csv;"
         "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,100 @@
+"""The sentences that every report of a profile has, as plain text: a report escapes and lays them out."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from autotune.profile_record import Advice, ClassTotal, Profile
+from autotune.reports.si import milliseconds
+
+__all__ = [
+    "advice",
+    "by_class",
+    "classes",
+    "headline",
+    "host_bound",
+    "notes",
+    "occupancy",
+    "share_of_step",
+    "timing",
+]
+
+
+def share_of_step(profile: Profile, time_ms: float) -> float:
+    """The share of a profiled step, which is what the device was busy and what it waited."""
+    whole_ms = profile.busy_ms + profile.idle_ms
+    return time_ms / whole_ms if whole_ms else 0.0
+
+
+def host_bound(profile: Profile) -> str | None:
+    """Said before anything else: a layer's bound explains nothing while the device waits for most of the step."""
+    if profile.idle_share <= 0.5:
+        return None
+    return (
+        f"The step is mostly host-bound: the device waited {profile.idle_share:.0%} of it; "
+        "no layer's bound matters until it does not."
+    )
+
+
+def headline(profile: Profile) -> str:
+    """Which step, where, and how long it takes."""
+    config = f" with {profile.config.label()}" if profile.config else ""
+    return f"{profile.model}{config} on {profile.device}: {milliseconds(profile.step_ms)} a step."
+
+
+def timing(profile: Profile) -> str:
+    """The step with and without the profiler, and by how much it distorts."""
+    profiled = milliseconds(median(profile.profiled_step_ms))
+    count = len(profile.profiled_step_ms)
+    if profile.inflation is None:
+        return f"No unprofiled step was timed: all figures come from profiled ones, {profiled} each ({_steps(count)})."
+    return (
+        f"Unprofiled, a step takes {milliseconds(profile.step_ms)} ({_steps(len(profile.step_samples_ms))}); "
+        f"profiled, {profiled} ({_steps(count)}): per-layer figures come from the profiled steps, "
+        f"which take {profile.inflation:.2f}x as long."
+    )
+
+
+def _steps(count: int) -> str:
+    return "one step" if count == 1 else f"median of {count}"
+
+
+def occupancy(profile: Profile) -> str:
+    """Busy and idle time, and how much of the busy time the layers explain."""
+    whole_ms = profile.busy_ms + profile.idle_ms
+    if not whole_ms:
+        return "In the profiled steps the device did nothing."
+    busy, idle = milliseconds(profile.busy_ms, whole_ms), milliseconds(profile.idle_ms, whole_ms)
+    belongs = f"{profile.coverage:.2%} of the busy time belongs to a layer" if profile.busy_ms else "no layer was found"
+    return (
+        f"In a profiled step the device was busy for {busy} ({1.0 - profile.idle_share:.1%}) "
+        f"and idle for {idle} ({profile.idle_share:.1%}); {belongs}."
+    )
+
+
+def classes(profile: Profile) -> list[ClassTotal]:
+    """The classes, the largest first."""
+    return sorted(profile.classes, key=lambda total: -total.time_ms)
+
+
+def by_class(profile: Profile) -> str | None:
+    """One line: `Where a step's time goes: memory 45.0%, compute 30.1%.`"""
+    if not profile.classes:
+        return None
+    shares = (f"{total.bound} {share_of_step(profile, total.time_ms):.1%}" for total in classes(profile))
+    step = f"a step of {profile.config.label()} spends its time" if profile.config else "a step's time goes"
+    return f"Where {step}: {', '.join(shares)}."
+
+
+def advice(profile: Profile) -> list[str]:
+    """Each piece of advice behind its number, the most promising first."""
+    return [_advice(each) for each in sorted(profile.advice, key=lambda each: -each.speedup_at_most)]
+
+
+def _advice(advice: Advice) -> str:
+    return f"at most {advice.speedup_at_most:.2f}x from {advice.knob} ({advice.bound}): {advice.sentence}"
+
+
+def notes(profile: Profile) -> list[str]:
+    """What those who measured have to say of it."""
+    return [*profile.notes, *(profile.ceilings.notes if profile.ceilings else ())]
