@@ -44,8 +44,7 @@ def advice_for(situation: Situation) -> tuple[Advice, ...]:
         step_ms = situation.busy_ms + situation.idle_ms
         most = step_ms / (step_ms - saved_ms) if saved_ms < step_ms else float("inf")
         if most >= _WORTH_SAYING:
-            sentence = f"{knob}: at most {most:.2f}x, {why}."
-            found.append(Advice(bound=bound, knob=knob, speedup_at_most=most, sentence=sentence))
+            found.append(Advice(bound=bound, knob=knob, speedup_at_most=most, sentence=f"{why}."))
     return tuple(sorted(found, key=lambda each: -each.speedup_at_most))
 
 

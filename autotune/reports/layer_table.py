@@ -8,9 +8,9 @@ from tabulate import simple_separated_format, tabulate
 
 from autotune.profile_record import Profile
 from autotune.reports.layer_tree import Row, Selection, rows, select
+from autotune.reports.plain import printable
 from autotune.reports.profile_sentences import share_of_step
 from autotune.reports.si import decimals, milliseconds, si
-from autotune.reports.terminal import printable
 
 __all__ = ["WIDTH", "notes", "table"]
 

@@ -48,7 +48,8 @@ def _config(record: RunRecord) -> Iterator[str]:
         return
     config = record.recommendation.config
     yield f"## Config\n```yaml\n{config.to_yaml()}```"
-    device_type = record.machine.device_type if record.machine else record.job.device.partition(":")[0]
+    device = record.machine.device_type if record.machine else record.job.device if record.job else "cuda"
+    device_type = device.partition(":")[0]
     yield folded("The same in plain PyTorch", f"```python\n{training_snippet(config, device_type)}\n```")
 
 

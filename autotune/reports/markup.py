@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from autotune.reports.terminal import printable
+from autotune.reports.plain import printable
 
 __all__ = ["bullets", "escape", "folded", "preformatted", "table"]
 

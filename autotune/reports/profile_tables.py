@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from autotune.profile_record import Ceiling, CeilingKind, Profile
+from autotune.reports.plain import printable
 from autotune.reports.profile_sentences import classes, share_of_step
 from autotune.reports.si import decimals, si
-from autotune.reports.terminal import printable
 
 __all__ = ["CLASS_HEADERS", "ceilings_table", "class_rows", "class_table", "unmodelled_table"]
 

@@ -9,8 +9,8 @@ from autotune.profile_record import Profile
 from autotune.reports import layer_table
 from autotune.reports import profile_sentences as sentences
 from autotune.reports.layer_table import WIDTH
+from autotune.reports.plain import printable
 from autotune.reports.profile_tables import ceilings_table, class_table, unmodelled_table
-from autotune.reports.terminal import printable
 
 __all__ = ["render"]
 

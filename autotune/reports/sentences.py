@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from autotune.config import TrainingConfig
 from autotune.records import Machine, Outcome, RunRecord, Status
+from autotune.reports import profile_sentences
 from autotune.reports.table import GIB
 
 __all__ = ["advice", "failures", "headline", "left_out", "machine", "measured", "title"]
@@ -16,6 +17,8 @@ _NOT_TRIED_SHOWN = 6
 
 def title(record: RunRecord) -> str:
     """Which model, on what, with which effective batch."""
+    if record.job is None:
+        return f"{record.profile.model} on {record.profile.device}" if record.profile else "a recorded trace"
     model = record.workload.model if record.workload else record.job.model.name
     device = record.machine.device_name if record.machine else record.job.device
     return f"{model} on {device}, effective batch {record.job.effective_batch}"
@@ -25,6 +28,8 @@ def headline(record: RunRecord) -> str:
     """The verdict, or why there is none."""
     if record.recommendation:
         return record.recommendation.verdict.sentence
+    if not record.is_search:
+        return profile_sentences.headline(record.profile) if record.profile else "Nothing was measured."
     reason = f": {record.error}" if record.error else ""
     timed = sum(trial.outcome is Outcome.OK for trial in record.trials)
     kept = f" {timed} of {len(record.trials)} trials gave a time." if record.trials else " Nothing was measured."
@@ -107,9 +112,12 @@ def measured(record: RunRecord) -> list[tuple[str, str]]:
             ("model", f"{workload.model}, {trainable}, {workload.input}"),
             ("data", f"{workload.data}, {images}{skipped}; {boxes}"),
         ]
-    return [
-        *rows,
+    if job is None:
+        return rows
+    rows += [
         ("optimizer", f"{job.optimizer}, learning rate {job.learning_rate:g} (small, so that the weights stay)"),
         ("seed", str(job.seed)),
-        ("budget", f"{record.spent_s:.0f} of {record.budget_s:.0f} s spent, search: {record.search}"),
     ]
+    if record.is_search:
+        rows.append(("budget", f"{record.spent_s:.0f} of {record.budget_s:.0f} s spent, search: {record.search}"))
+    return rows

@@ -9,11 +9,12 @@ import pandas as pd
 from tabulate import tabulate
 
 from autotune.records import Outcome, RunRecord
-from autotune.reports import profile_sentences, sentences
+from autotune.reports import profile_sentences, profile_terminal, sentences
 from autotune.reports.caveats import caveats
+from autotune.reports.plain import printable
 from autotune.reports.table import trials_frame
 
-__all__ = ["HEADERS", "cells", "printable", "render"]
+__all__ = ["HEADERS", "cells", "render"]
 
 HEADERS = ("setting", "images/s", "10th-90th", "vs baseline", "race", "peak GiB", "notes")
 _RIGHT = ("left", "right", "right", "right", "right", "right", "left")
@@ -22,11 +23,6 @@ _RIGHT = ("left", "right", "right", "right", "right", "right", "left")
 def render(record: RunRecord) -> str:
     """The whole report, without a newline at its end."""
     return "\n\n".join(part for part in _parts(record) if part)
-
-
-def printable(text: str) -> str:
-    """text on one line, without control characters: a name or a child's last words could move the cursor."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
 
 
 def cells(row: pd.Series) -> list[str]:
@@ -51,6 +47,9 @@ def _figure(value: float, form: str, unit: str = "") -> str:
 
 def _parts(record: RunRecord) -> Iterator[str]:
     yield printable(sentences.title(record))
+    if record.profile and not record.is_search:
+        yield profile_terminal.render(record.profile)
+        return
     yield "\n".join(map(printable, filter(None, [sentences.headline(record), sentences.advice(record)])))
     yield _section("What weakens this", caveats(record))
     yield _table(record)

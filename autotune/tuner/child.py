@@ -134,9 +134,9 @@ class _Child:
         return {"recorded": order["path"]}
 
     def _ceilings(self, machine: Machine) -> dict[str, Any]:
-        from autotune.probes.ceilings import ceilings_for
+        from autotune.probes.ceilings_cache import ceilings_for
 
-        return {"ceilings": ceilings_for(self.device, machine).model_dump(mode="json")}
+        return {"ceilings": json.loads(ceilings_for(self.device, machine).to_json())}
 
 
 def classify(error: BaseException) -> tuple[Outcome, str]:

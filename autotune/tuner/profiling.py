@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -79,7 +80,7 @@ def _profile(
         "model": job.model.name,
         "config": config.model_dump(mode="json"),
         "machine": machine.model_dump(mode="json"),
-        "ceilings": ceilings.model_dump(mode="json", exclude_computed_fields=True),
+        "ceilings": json.loads(ceilings.to_json()),
         "step_samples_ms": samples_ms,
     }
     with tempfile.TemporaryDirectory(prefix=".autotune-", dir=directory) as folder:

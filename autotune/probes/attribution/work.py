@@ -159,4 +159,5 @@ def _uncovered(start: Ints, end: Ints) -> Ints:
         return np.zeros(0, dtype=np.int64)
     reach = np.maximum.accumulate(end)
     before = np.append(start[:1], reach[:-1])
-    return np.maximum(end - np.maximum(start, before), 0)
+    covered: Ints = np.maximum(end - np.maximum(start, before), 0)
+    return covered
