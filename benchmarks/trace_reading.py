@@ -1,18 +1,22 @@
-"""How long a trace of one million events takes to read, and the memory it takes, each time in a new process.
+"""How long an exported trace takes to read, and the memory it takes, beside HolisticTraceAnalysis where it is given.
 
-Run by hand: python -m benchmarks.trace_reading v100_convnet_training.json.gz [times]. The large trace repeats the
-events of the given one, later and under other ids, until it holds a million. Where HolisticTraceAnalysis is installed
-it reads the same file in alternation.
+Run by hand: python -m benchmarks.trace_reading TRACE.json.gz [--million] [--hta PYTHON] [--rounds 5]. HTA lives in an
+environment of its own, whose interpreter is named: it is no dependency. Each reading is a whole process, and the
+readers take turns, so that what else the machine does meets them alike. --million reads a larger trace, which repeats
+the events of the given one, later and under other ids, until it holds a million.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
-import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
@@ -21,28 +25,57 @@ from typing import Any
 import msgspec
 
 EVENTS = 1_000_000
+# VmHWM and not ru_maxrss: that one begins at the peak of the process that started this one.
 _MEASURED = """
-import resource, sys, time
+import re, sys, time
+from pathlib import Path
 {imports}
 imported_s = time.perf_counter()
 {work}
-print(time.perf_counter() - imported_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+reading_s = time.perf_counter() - imported_s
+peak_kib = re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]
+print(reading_s, int(peak_kib) * 1024)
 """
-_READERS = {
-    "autotune, read": (
-        "from autotune.probes.traces import read_trace",
-        "read_trace(sys.argv[1])",
-    ),
-    "autotune, read, link, steps": (
-        "from autotune.probes.traces import link, read_trace, steps_of",
-        "trace = read_trace(sys.argv[1]); steps_of(trace, link(trace))",
-    ),
-}
-if importlib.util.find_spec("hta"):
-    _READERS["HolisticTraceAnalysis"] = (
+
+
+@dataclass(frozen=True)
+class Reader:
+    name: str
+    python: str
+    imports: str
+    work: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One process. process_s is its wall time from start to exit, reading_s that without interpreter and imports."""
+
+    process_s: float
+    reading_s: float
+    peak_bytes: float
+
+
+_READ = Reader(
+    "`read_trace`", sys.executable, "from autotune.probes.traces import read_trace", "read_trace(sys.argv[1])"
+)
+_READ_AND_LINK = Reader(
+    "`read_trace`, `link`, `steps_of`",
+    sys.executable,
+    "from autotune.probes.traces import link, read_trace, steps_of",
+    "trace = read_trace(sys.argv[1]); steps_of(trace, link(trace))",
+)
+
+
+def hta(python: str) -> Reader:
+    """HTA's parsing alone: it links launches to kernels, backward to forward operators, and events to steps as well."""
+    return Reader(
+        "HolisticTraceAnalysis",
+        python,
         "from hta.common.trace import Trace",
-        "trace = Trace(trace_files={0: sys.argv[1]}, trace_dir=''); trace.parse_traces(use_multiprocessing=False)",
+        "Trace(trace_files={0: sys.argv[1]}, trace_dir='').parse_traces(use_multiprocessing=False)",
     )
+
+
 _IDS = ("External id", "correlation", "Sequence number")
 
 
@@ -77,30 +110,57 @@ def _later(event: dict[str, Any], copy: int, length_us: Decimal, last_id: int) -
     return moved
 
 
-def measure(reader: str, path: Path) -> tuple[float, float]:
-    """Seconds without the imports, and peak resident bytes, of one reader in a process of its own."""
-    imports, work = _READERS[reader]
-    code = _MEASURED.format(imports=imports, work=work)
-    said = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True).stdout
-    seconds, peak_bytes = said.split()[-2:]
-    return float(seconds), float(peak_bytes)
+def measure(reader: Reader, path: Path) -> Reading:
+    code = _MEASURED.format(imports=reader.imports, work=reader.work)
+    elsewhere = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    began_s = time.perf_counter()
+    said = subprocess.run(
+        [reader.python, "-c", code, str(path)], check=True, capture_output=True, text=True, env=elsewhere
+    ).stdout
+    process_s = time.perf_counter() - began_s
+    reading_s, peak_bytes = map(float, said.split()[-2:])
+    return Reading(process_s, reading_s, peak_bytes)
+
+
+def spread(samples: list[float], unit: str) -> str:
+    return f"{median(samples):.2f}{unit} ({min(samples):.2f} to {max(samples):.2f})"
+
+
+def compare(readers: list[Reader], path: Path, rounds: int) -> None:
+    """Print a table of the readers, and beside HTA how many times faster each of ours is, round by round."""
+    for reader in readers:
+        measure(reader, path)  # compiles the modules, fills the page cache
+    measured: dict[str, list[Reading]] = {reader.name: [] for reader in readers}
+    for _ in range(rounds):
+        for reader in readers:
+            measured[reader.name].append(measure(reader, path))
+    print("| what | whole process | without imports | peak memory |\n|---|---|---|---|")
+    for name, readings in measured.items():
+        process, reading = ([getattr(each, column) for each in readings] for column in ("process_s", "reading_s"))
+        peak_gb = max(each.peak_bytes for each in readings) / 1e9
+        print(f"| {name} | {spread(process, ' s')} | {spread(reading, ' s')} | {peak_gb:.2f} GB |")
+    *own, last = readers
+    for reader in own if last.python != sys.executable else ():
+        pairs = list(zip(measured[reader.name], measured[last.name], strict=True))
+        whole = [other.process_s / ours.process_s for ours, other in pairs]
+        alone = [other.reading_s / ours.reading_s for ours, other in pairs]
+        print(f"{last.name} / {reader.name}: {spread(whole, 'x')} whole, {spread(alone, 'x')} without imports")
 
 
 def main() -> None:
-    source, times = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    parser = argparse.ArgumentParser()
+    parser.add_argument("trace", type=Path)
+    parser.add_argument("--million", action="store_true")
+    parser.add_argument("--hta", metavar="PYTHON", help="interpreter of an environment with HolisticTraceAnalysis")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    readers = [_READ, _READ_AND_LINK, *([hta(arguments.hta)] if arguments.hta else [])]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "large.json.gz"
-        print(f"{enlarge(source, path):,} events, {path.stat().st_size / 1e6:.0f} MB as gzip")
-        samples: dict[str, list[tuple[float, float]]] = {reader: [] for reader in _READERS}
-        for _ in range(times):
-            for reader in _READERS:
-                samples[reader].append(measure(reader, path))
-    for reader, measured in samples.items():
-        seconds = [each[0] for each in measured]
-        peak_gb = max(each[1] for each in measured) / 1e9
-        print(
-            f"{reader:<28} {median(seconds):6.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), peak {peak_gb:.2f} GB"
-        )
+        path = arguments.trace
+        if arguments.million:
+            path = Path(folder) / "large.json.gz"
+            print(f"{enlarge(arguments.trace, path):,} events, {path.stat().st_size / 1e6:.0f} MB as gzip")
+        compare(readers, path, arguments.rounds)
 
 
 if __name__ == "__main__":
