@@ -104,7 +104,7 @@ class InPlace(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.activation(self.convolution(images))
-        return features.add_(1.0)
+        return (features * 2.0).add_(1.0)
 
 
 def test_operators_in_place_belong_to_who_calls_them(tmp_path: Path) -> None:
