@@ -22,11 +22,11 @@ UNITS = {
     CeilingKind.HOST_TO_DEVICE: ("GB/s", 1e-9),
     CeilingKind.LAUNCH: ("us", 1e6),
 }
-FLOPS = ("TFLOP/s", 1e-12)
+FLOPS = {"cuda": ("TFLOP/s", 1e-12), "cpu": ("GFLOP/s", 1e-9)}
 
 
-def row(ceiling: Ceiling) -> tuple[str, ...]:
-    unit, scale = UNITS.get(ceiling.kind, FLOPS)
+def row(ceiling: Ceiling, device_type: str) -> tuple[str, ...]:
+    unit, scale = UNITS.get(ceiling.kind, FLOPS[device_type])
     low, high = scale * min(ceiling.samples), scale * max(ceiling.samples)
     return (
         f"{ceiling.kind.value} {ceiling.precision or ''}".strip(),
@@ -46,7 +46,7 @@ def main() -> None:
     state = probe.read(cpu_s() - began_cpu_s)
     print(f"{here.device_name}, torch {here.torch}, {here.threads} threads of {here.cpu_cores}")
     columns = ("ceiling", "median", "range", "samples", "of the datasheet")
-    print(tabulate([row(each) for each in ceilings.ceilings], columns, tablefmt="github"))
+    print(tabulate([row(each, device.type) for each in ceilings.ceilings], columns, tablefmt="github"))
     print(f"measured in {took_s:.1f} s")
     for note in ceilings.notes:
         print(note)
