@@ -17,8 +17,8 @@ from autotune.records import Machine
 
 __all__ = ["measure_ceilings", "planned"]
 
-# All ceilings together, warm-up and the search for a size left out: about as long again.
-_BUDGET_S = 8.0
+# The samples of all ceilings together. Warm-up, the search for a size and the loading of kernels take about as long.
+_BUDGET_S = 6.0
 # One ceiling: long enough for a GPU's clocks to settle under load.
 _SHARE_AT_MOST_S = 1.0
 

@@ -17,6 +17,9 @@ Clock = Callable[[Work, torch.device], tuple[object, float]]
 
 _SAMPLE_AT_LEAST_MS = 10.0
 _SAMPLE_AT_MOST_MS = 100.0
+# A larger work is tried if the smaller one's rate foretells this: more than it may take, since a small work reaches
+# less of a device's rate, and far less on a CPU whose threads wait for a core that is taken.
+_FORETOLD_AT_MOST_MS = 200.0
 _SAMPLES_AT_LEAST = 3
 _SAMPLES_AT_MOST = 100
 _REPEATS_AT_MOST = 10_000
@@ -40,8 +43,8 @@ class Rung:
 def rates(ladder: Sequence[Rung], device: torch.device, clock: Clock, share_s: float) -> tuple[float, ...]:
     """Amount per second of each sample, at least three, until their times sum to share_s; warm-up excluded.
 
-    Climbs the ladder, smallest first, as long as the next rung is sure to take under 100 ms and a quarter of the free
-    memory; a work shorter than 10 ms is repeated within a sample, so that neither its launch nor the clock counts.
+    Climbs the ladder, smallest first, to the last rung that takes under 100 ms and a quarter of the free memory. A
+    work shorter than 10 ms is repeated within a sample, so that neither its launch nor the clock counts.
     """
     rung, work, once_ms = _climb(ladder, device, clock)
     repeats = min(_REPEATS_AT_MOST, math.ceil(_SAMPLE_AT_LEAST_MS / once_ms))
@@ -70,16 +73,18 @@ def free_bytes(device: torch.device) -> int:
 def _climb(ladder: Sequence[Rung], device: torch.device, clock: Clock) -> tuple[Rung, Work, float]:
     """The largest fitting rung that takes under 100 ms, or the smallest of all; with its work and time in ms."""
     room_bytes = _MEMORY_SHARE * free_bytes(device)
-    climbable = [rung for rung in ladder[1:] if rung.memory_bytes <= room_bytes]
     rung = ladder[0]
     work, once_ms = _tried(rung, device, clock)
-    for above in climbable:
-        # A small rung keeps a large device from its full rate, so that this foretells too long a time, never too short.
-        if once_ms * above.amount / rung.amount > _SAMPLE_AT_MOST_MS:
+    for above in ladder[1:]:
+        if above.memory_bytes > room_bytes or once_ms * above.amount / rung.amount > _FORETOLD_AT_MOST_MS:
             break
         del work  # its memory, before the next takes more
-        rung = above
-        work, once_ms = _tried(rung, device, clock)
+        work, above_ms = _tried(above, device, clock)
+        if above_ms > _SAMPLE_AT_MOST_MS:
+            del work
+            work = rung.build()
+            break
+        rung, once_ms = above, above_ms
     return rung, work, once_ms
 
 
