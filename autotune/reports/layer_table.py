@@ -118,12 +118,14 @@ def _figure(value: float | None) -> str:
 def _legend(selection: Selection) -> Iterator[str]:
     if not selection.shown:
         return
-    waves = "waves: how often its grids fill the device. " if any(each.waves for each in selection.shown) else ""
-    yield (
-        "compute, memory: the share of a layer's time that its arithmetic, its memory traffic would take at the "
-        f"ceiling. {waves}idle before: ms in which the device stood idle before the layer's kernels. "
-        "Rows without a bound are subtotals over all layers of that name, shown or not."
-    )
+    parts = [
+        "compute, memory: the share of a layer's time that its arithmetic, its memory traffic takes at the ceiling."
+    ]
+    if any(each.waves for each in selection.shown):
+        parts.append("waves: how often its grids fill the device.")
+    if any(each.idle_before_ms for each in selection.shown):
+        parts.append("idle before: ms in which the device stood idle before its kernels.")
+    yield " ".join([*parts, "Rows without a bound are subtotals over all layers of that name, shown or not."])
     if any(each.balanced for each in selection.shown):
         yield "balanced: arithmetic and memory traffic take within 10% of each other; counted as the larger."
 
@@ -143,7 +145,7 @@ def _flagged(profile: Profile, selection: Selection) -> Iterator[str]:
 def _left_out(profile: Profile, selection: Selection) -> Iterator[str]:
     if len(selection.shown) < len(selection.covering):
         yield (
-            f"{len(selection.covering)} layers take 90% of the busy time; the {len(selection.shown)} largest have "
+            f"{len(selection.covering)} layers take 90% of the busy time; {len(selection.shown)} of them have "
             "rows, the others are in the subtotals of their parents."
         )
     shown = {(each.layer, each.phase) for each in selection.shown}
