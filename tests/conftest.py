@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,9 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> DataSpec:
 
 @pytest.fixture
 def short_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few steps and short blocks, so that a run ends long before a budget that leaves a slow machine time enough."""
+    """Few steps and short blocks, so that a run ends long before a budget that leaves a slow machine time enough; and
+    no config is given up for steps that a busy machine slowed down."""
+    monkeypatch.setattr("autotune.tuner.search._GIVE_UP", math.inf)
     monkeypatch.setattr("autotune.tuner.search._STEPS_AT_MOST", 2)
     monkeypatch.setattr("autotune.tuner.race._BLOCK_SIDE_S", 0.01)
     monkeypatch.setattr("autotune.tuner.race._BLOCKS_AT_MOST", 5)

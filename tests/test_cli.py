@@ -56,7 +56,7 @@ def test_help_loads_no_torch_and_no_pandas(tmp_path: Path) -> None:
 
 
 def test_a_run_leaves_its_directory_and_prints_one_json_document(tmp_path: Path) -> None:
-    done = _run("--model", "tiny:sleeper", "--out", "here", "--json", cwd=tmp_path)
+    done = _run("--model", "tiny:sleeper", "--no-profile", "--out", "here", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     config = document["recommendation"]["config"]
@@ -82,7 +82,7 @@ def test_a_run_leaves_its_directory_and_prints_one_json_document(tmp_path: Path)
 
 def test_a_second_run_gets_a_directory_of_its_own_and_never_overwrites(tmp_path: Path) -> None:
     for name in ("tiny-plain-cpu", "tiny-plain-cpu-2"):
-        done = _run("--model", "tiny:plain", "--budget", "1s", cwd=tmp_path)
+        done = _run("--model", "tiny:plain", "--no-profile", "--budget", "1s", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert f"autotune-runs/{name}/" in done.stdout
     refused = _run("--model", "tiny:plain", "--out", "autotune-runs/tiny-plain-cpu", cwd=tmp_path)
@@ -122,7 +122,18 @@ def test_a_mistake_gets_one_sentence_and_a_status(
 
 
 def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) -> None:
-    arguments = ("run", "--device", "cpu", "--model", "tiny:sleeper", "--out", "here", "--budget", "20s")
+    arguments = (
+        "run",
+        "--device",
+        "cpu",
+        "--model",
+        "tiny:sleeper",
+        "--no-profile",
+        "--out",
+        "here",
+        "--budget",
+        "20s",
+    )
     process = subprocess.Popen(
         _command(*arguments),
         cwd=tmp_path,
@@ -151,7 +162,18 @@ def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) 
 
 
 def test_kill_9_loses_at_most_the_running_trial_and_leaves_no_process(tmp_path: Path) -> None:
-    arguments = ("run", "--device", "cpu", "--model", "tiny:sleeper", "--out", "here", "--budget", "20s")
+    arguments = (
+        "run",
+        "--device",
+        "cpu",
+        "--model",
+        "tiny:sleeper",
+        "--no-profile",
+        "--out",
+        "here",
+        "--budget",
+        "20s",
+    )
     process = subprocess.Popen(
         _command(*arguments), cwd=tmp_path, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
