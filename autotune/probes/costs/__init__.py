@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from autotune.probes.costs import (
     attention,
     convolution,
@@ -51,6 +53,8 @@ def cost_of(call: Call) -> Cost | None:
     if rule is None:
         return None
     try:
-        return rule(call)
+        cost = rule(call)
     except Unreadable:
         return None
+    # An output size or a padding that no tensor can have was recorded.
+    return cost if cost is not None and cost.flops >= 0 and 0 <= cost.bytes < inf else None

@@ -64,7 +64,7 @@ def _pad(call: Call) -> Cost:
 
 
 def _arange(call: Call) -> Cost:
-    """(end, ...) has five arguments, (start, end, ...) six, (start, end, step, ...) seven; nested in it, one with `out`."""
+    """(end, ...) has five arguments, (start, end, ...) six, (start, end, step, ...) seven; the fill is nested in it."""
     count = len(call.arguments)
     if count not in (5, 6, 7):
         raise Unreadable
@@ -170,7 +170,6 @@ RULES: dict[str, Rule] = {
     **{f"aten::{name}": _fill() for name in ("fill_", "zero_", "eye")},
     **{f"aten::{name}": _fill(_RANDOM_FLOPS) for name in ("uniform_", "normal_", "random_", "bernoulli_")},
     "aten::cat": _join,
-    "aten::_cat": _join,
     "aten::stack": _join,
     "aten::constant_pad_nd": _pad,
     "aten::arange": _arange,

@@ -45,7 +45,7 @@ _THREE = _elementwise(3, 1)
 _ONE_FLOP = """abs neg negative relu sign sgn sqrt rsqrt reciprocal square ceil floor round trunc frac logical_not
     bitwise_not deg2rad nan_to_num"""
 _FUNCTIONS = """exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh erf erfc erfinv logit
-    special_expit lgamma digamma"""
+    lgamma digamma"""
 # name: FLOPs an element. Of an activation: those of its definition in torch.nn, a function as above.
 _ACTIVATIONS = {
     "hardtanh": 2,
@@ -85,6 +85,7 @@ _BINARY_FUNCTIONS = "pow atan2 hypot logaddexp xlogy"
 _COMPARISONS = "eq ne lt le gt ge greater less not_equal logical_and logical_or logical_xor"
 # a t1 t2: a + value t1 t2 is three; clamp's bounds may be tensors; masked_fill's value may.
 _TERNARY = {"addcmul": 3, "addcdiv": 3, "lerp": 3, "clamp": 2, "clip": 2, "masked_fill": 1}
+_NEVER_IN_PLACE = "log_sigmoid_forward softplus rsub maximum minimum fmax fmin logaddexp"
 
 
 def _rules() -> dict[str, Rule]:
@@ -97,7 +98,7 @@ def _rules() -> dict[str, Rule]:
     rules |= {name: _elementwise(2, 1, "bool") for name in _COMPARISONS.split()}
     rules |= {name: _elementwise(3, flops) for name, flops in _TERNARY.items()}
     rules["logical_not"] = _elementwise(1, 1, "bool")
-    rules |= {f"{name}_": rule for name, rule in rules.items()}
+    rules |= {f"{name}_": rule for name, rule in rules.items() if name not in _NEVER_IN_PLACE.split()}
     rules |= {name: _elementwise(2, flops) for name, flops in _ACTIVATION_BACKWARDS.items()}
     rules["elu_backward"] = _elementwise(6, FUNCTION_FLOPS + 3)  # its numbers stand between gradient and input
     rules["where"] = _where

@@ -50,8 +50,6 @@ RULES: dict[str, Rule] = {
     "aten::bmm": _product(0, 1),
     "aten::dot": _product(0, 1),
     "aten::vdot": _product(0, 1),
-    "aten::_int_mm": _product(0, 1),
-    "aten::_scaled_mm": _product(0, 1),
     **{f"aten::{name}": _product(1, 2, 0) for name in ("addmm", "addmm_", "_addmm_activation", "addmv", "addmv_")},
     **{f"aten::{name}": _product(1, 2, 0) for name in ("baddbmm", "baddbmm_")},
     "aten::mkldnn_linear": _linear,

@@ -58,10 +58,9 @@ def _fused(flops: int, read_only: int = 1) -> Rule:
     def rule(call: Call) -> Cost:
         first = tensor_list(call, 0)
         shapes = [each.dims for each in first]
-        lists = [
-            each for each in call.arguments if isinstance(each, tuple) and each and [t.dims for t in each] == shapes
-        ]
-        written = [each for members in (lists[0], *lists[1 + read_only :]) for each in members]
+        others = [each for each in call.arguments[1:] if isinstance(each, tuple)]
+        lists = [first, *(each for each in others if [member.dims for member in each] == shapes)]
+        written = [each for members in (first, *lists[1 + read_only :]) for each in members]
         read = [each for members in lists for each in members]
         return vector_cost(flops * _count(first), [*read, *written], _dtype(first))
 

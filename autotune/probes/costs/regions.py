@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import ceil, prod
 
-from autotune.probes.costs.arguments import Rule, Unreadable, integer, optional_tensor, tensor, vector_cost
+from autotune.probes.costs.arguments import Rule, integer, optional_tensor, tensor, vector_cost
 from autotune.probes.costs.call import Arithmetic, Call, Cost, Tensor
 from autotune.probes.costs.resampling import BILINEAR_FLOPS
 
@@ -90,9 +90,8 @@ def _deformable(source_at: int, passes: int) -> Rule:
     and writes the sampled columns, which are a matrix in memory."""
 
     def rule(call: Call) -> Cost:
-        source, weight, offset, mask, bias = (optional_tensor(call, source_at + place) for place in range(5))
-        if source is None or weight is None or offset is None:
-            raise Unreadable
+        source, weight, offset = (tensor(call, source_at + place, rank=4) for place in range(3))
+        mask, bias = (optional_tensor(call, source_at + place) for place in (3, 4))
         positions = offset.dims[0] * prod(offset.dims[-2:])
         columns = source.dims[1] * prod(weight.dims[2:]) * positions
         flops = 2.0 * weight.count * positions + columns * (BILINEAR_FLOPS + _POINT_FLOPS)

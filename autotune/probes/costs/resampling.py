@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import isfinite, prod
 
 from autotune.probes.costs.arguments import Rule, Unreadable, flag, integers, numbers, tensor, vector_cost
 from autotune.probes.costs.call import Call, Cost, Tensor
@@ -88,7 +88,7 @@ def _upsampled(call: Call, source: Tensor, scales_at: int) -> tuple[int, ...]:
         sizes = integers(call, 1)
     except Unreadable:
         scales = numbers(call, scales_at)
-        if not 0 < len(scales) < len(source.dims):
+        if not 0 < len(scales) < len(source.dims) or not all(map(isfinite, scales)):
             raise
         sizes = tuple(int(size * by) for size, by in zip(source.dims[-len(scales) :], scales, strict=True))
     return (*source.dims[: -len(sizes)], *sizes)
