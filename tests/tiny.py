@@ -135,6 +135,11 @@ def misbehaving() -> nn.Module:
     return Tiny(MISHAPS)
 
 
+def greedy() -> nn.Module:
+    """Needs more memory for four images than there is."""
+    return Tiny({4: _allocate})
+
+
 class CrashesInChannelsLast(Tiny):
     def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         if not self.conv.weight.is_contiguous():
