@@ -59,7 +59,7 @@ def _roi_pool(call: Call) -> Cost:
     an adaptive RoIAlign's, at most the map. Writes maxima and their places (int32)."""
     source, rois = tensor(call, 0, rank=4), tensor(call, 1, rank=1)
     pooled = integer(call, 3), integer(call, 4)
-    cells = prod(min(size, _ADAPTIVE_POINTS * bins) for size, bins in zip(source.dims[2:], pooled, strict=True))
+    cells = prod(min(size, _ADAPTIVE_POINTS * bins) for size, bins in zip(source.dims[2:4], pooled, strict=True))
     compared = rois.dims[0] * source.dims[1] * cells
     written = Tensor((rois.dims[0], source.dims[1], *pooled), source.dtype)
     moved = min(source.count, compared) * source.item_bytes + rois.bytes + written.bytes + 4 * written.count
