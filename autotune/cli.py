@@ -206,7 +206,8 @@ def profile(
                 record = profile_run(request, directory=directory.path, say=watcher.say)
         else:
             assert trace is not None
-            record = trace_run(Path(_existing(trace)), ("autotune", *sys.argv[1:]))
+            _existing(trace)
+            record = trace_run(trace, ("autotune", *sys.argv[1:]))
             directory = RunDirectory(out, force=force) if out else None
         assert record.profile is not None
         try:

@@ -40,6 +40,9 @@ def costs_of(trace: Trace, parent: Ints) -> Costs:
         raw = (signature.dims, signature.types, signature.concrete) if signature else (b"", b"", b"")
         known[name, code] = cost_of(parse_call(trace.names[name], *raw))
     costed = np.fromiter((known[pair] is not None for pair in pairs), dtype=bool, count=len(pairs))
+    # Autocast calls an operator again, on inputs that it has cast: the inner call is what runs.
+    again = np.flatnonzero((parent != ABSENT) & (operators.name == np.append(operators.name, ABSENT)[parent]) & costed)
+    costed[parent[again]] = False
     around = np.zeros(len(pairs), dtype=bool)
     above = parent.copy()
     while (above != ABSENT).any():
