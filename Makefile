@@ -23,7 +23,7 @@ help:
 	@echo 'make test                                    the tests'
 	@echo 'make coverage                                the tests with coverage, at least 90% of lines'
 	@echo 'make check                                   ruff and mypy'
-	@echo 'make gpu-check [OUT=gpu-check] [ARGS=...]    the GPU tests and one run on the GPU'
+	@echo 'make gpu-check [OUT=gpu-check] [ARGS=...]    the GPU tests, one run and all profiles on the GPU'
 	@echo 'make clean                                   remove the environment and what the tools left'
 
 install: $(ready)
@@ -37,13 +37,16 @@ $(VENV)/.installed: pyproject.toml
 run: $(ready)
 	$(autotune) run --model frcnn_mobilenet $(ARGS)
 
-# One process: the trials that the tests start are timed, and would disturb each other.
+# No test is decided by time, so that two may run beside each other; but threads of OpenMP that wait for each other by
+# spinning slow a busy machine down many times.
+pytest := OMP_NUM_THREADS=1 $(py) -m pytest -n 2
+
 test: $(ready)
-	$(py) -m pytest $(ARGS)
+	$(pytest) $(ARGS)
 
 # Tracing slows every process that the tests start: apart from the tests that everybody runs.
 coverage: $(ready)
-	$(py) -m pytest --cov --cov-report=term $(ARGS)
+	$(pytest) --cov --cov-report=term $(ARGS)
 
 check: $(ready)
 	$(py) -m ruff check .
@@ -53,6 +56,8 @@ check: $(ready)
 gpu-check: $(ready)
 	$(py) -m pytest -m gpu
 	$(autotune) run --model frcnn_mobilenet --device cuda --out "$(OUT)" $(ARGS)
+	$(py) -m benchmarks.ceilings cuda
+	$(py) -m benchmarks.attribution cuda "$(OUT)/profiles"
 
 clean:
 	test -z "$(strip $(VENV))" || rm -rf $(VENV)

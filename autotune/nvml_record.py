@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from autotune.records import Record
+from autotune.record_base import Record
 
 __all__ = ["GpuProcess", "NvmlMissing", "NvmlSample", "NvmlSeries", "PowerSource"]
 

@@ -11,7 +11,8 @@ from statistics import median
 from pydantic import computed_field
 
 from autotune.config import TrainingConfig
-from autotune.machine_record import Machine
+from autotune.machine_record import DeviceState, Machine
+from autotune.nvml_record import NvmlSeries
 from autotune.record_base import Record
 
 __all__ = [
@@ -117,6 +118,7 @@ class Layer(Record):
     compute_ms, memory_ms: the least time in which the ceilings let these FLOPs, these bytes be done.
     idle_before_ms: the device stood idle before the layer's kernels; host_wait_ms: the part of it in which the kernel
     had not been launched when the one before it ended.
+    fewer_multiplications: most of its time is in kernels that do with fewer than are counted (Winograd, FFT).
     waves: how often the layer's grids fill the device, mean weighted by time; None on a CPU.
     modelled: share of time_ms in operators that have a cost. balanced: compute_ms and memory_ms lie within 10%.
     arithmetic: the ceiling that most of the FLOPs were compared with, as `matrix fp32` or `vector`.
@@ -138,6 +140,7 @@ class Layer(Record):
     arithmetic: str = ""
     bound: Bound
     balanced: bool = False
+    fewer_multiplications: bool = False
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -171,11 +174,16 @@ class Layer(Record):
     @property
     def above_ceiling(self) -> bool:
         """More than 110% of a ceiling: a wrong cost or ceiling, or caches served what memory is counted for."""
-        return max(self.compute_ratio, self.memory_ratio) > 1.1
+        compute = 0.0 if self.fewer_multiplications else self.compute_ratio
+        return max(compute, self.memory_ratio) > 1.1
 
 
 class ClassTotal(Record):
-    """The step's time by class. HOST counts the time in which the device waited; the others busy time."""
+    """A step's time by class; all sum to the device's busy time and its waiting.
+
+    HOST counts the time in which the device waited for launches. What a host-bound layer computes counts with what
+    would bound it if nothing waited. layers: how many bear the label.
+    """
 
     bound: Bound
     time_ms: float
@@ -204,8 +212,10 @@ class Unmodelled(Record):
 class Profile(Record):
     """Why a training step takes its time.
 
-    step_samples_ms: whole unprofiled steps; empty for a trace recorded elsewhere. profiled_step_ms: the steps in the
-    trace. busy_ms, idle_ms: the device's time per profiled step; on a CPU busy is the time inside operators.
+    step_samples_ms: whole unprofiled steps, the first of which train on the same images as the profiled ones; empty for
+    a trace recorded elsewhere. profiled_step_ms: the steps in the trace. busy_ms, idle_ms: the device's time per
+    profiled step; on a CPU busy is the time inside operators.
+    state, nvml: the device while the unprofiled steps ran.
     """
 
     model: str
@@ -223,6 +233,8 @@ class Profile(Record):
     advice: tuple[Advice, ...] = ()
     unmodelled: tuple[Unmodelled, ...] = ()
     ceilings: Ceilings | None = None
+    state: DeviceState = DeviceState()
+    nvml: NvmlSeries | None = None
     notes: tuple[str, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
@@ -235,11 +247,24 @@ class Profile(Record):
     @property
     def inflation(self) -> float | None:
         """How many times longer a step takes under the profiler; None where no unprofiled step was timed."""
-        return median(self.profiled_step_ms) / self.step_ms if self.step_samples_ms else None
+        same = self.step_samples_ms[: len(self.profiled_step_ms)]
+        return median(self.profiled_step_ms) / median(same) if same else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def waiting_ms(self) -> float:
+        """How long the device waits in a step.
+
+        The profiler slows the host down, and not a GPU: what an unprofiled step takes beyond the busy time is the
+        waiting. On a CPU both take longer under the profiler, so that the profiled step's share stands.
+        """
+        if self.device_type == "cuda" and self.step_samples_ms:
+            return min(self.idle_ms, max(0.0, self.step_ms - self.busy_ms))
+        return self.idle_ms
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def idle_share(self) -> float:
-        """The share of a profiled step in which the device waited."""
-        whole_ms = self.busy_ms + self.idle_ms
-        return self.idle_ms / whole_ms if whole_ms else 0.0
+        """The share of a step in which the device waits."""
+        whole_ms = self.busy_ms + self.waiting_ms
+        return self.waiting_ms / whole_ms if whole_ms else 0.0

@@ -16,7 +16,7 @@ from pydantic import ValidationError, computed_field
 
 from autotune.config import TrainingConfig
 from autotune.errors import RecordError
-from autotune.machine_record import Machine
+from autotune.machine_record import DeviceState, Machine
 from autotune.profile_record import Profile
 from autotune.record_base import Record
 
@@ -142,24 +142,6 @@ class WorkloadFacts(Record):
     mean_boxes: float
     images_in_turn: int
     notes: tuple[str, ...] = ()
-
-
-class DeviceState(Record):
-    """The device while a trial ran.
-
-    cpu_load_by_others: cores kept busy by other processes, mean over the trial.
-    other_gpu_processes: processes on the GPU that are not ours. throttled: names of the active clock-event reasons
-    that slow the device down. Fields are None where they do not apply or cannot be read.
-    """
-
-    cpu_load_by_others: float | None = None
-    sm_clock_mhz: int | None = None
-    memory_clock_mhz: int | None = None
-    temperature_celsius: int | None = None
-    power_watts: float | None = None
-    throttled: tuple[str, ...] = ()
-    other_gpu_processes: int | None = None
-    missing: tuple[str, ...] = ()
 
 
 class Trial(Record):

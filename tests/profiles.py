@@ -69,7 +69,7 @@ def profile(layers: Sequence[Layer], *, idle_ms: float = 0.0, **fields: object) 
     """The profile of a step of these layers: what follows from them is computed."""
     busy_ms = sum(each.time_ms for each in layers)
     own = sum(each.time_ms for each in layers if each.layer != UNATTRIBUTED)
-    return Profile(
+    made = Profile(
         **{
             "model": "frcnn_resnet50",
             "config": CONFIG,
@@ -81,18 +81,19 @@ def profile(layers: Sequence[Layer], *, idle_ms: float = 0.0, **fields: object) 
             "idle_ms": idle_ms,
             "coverage": own / busy_ms if busy_ms else 0.0,
             "layers": tuple(layers),
-            "classes": class_totals(layers, idle_ms),
+            "classes": (),
             "ceilings": CEILINGS,
             **fields,
         }
     )
+    return made.model_copy(update={"classes": class_totals(layers, made.waiting_ms)})
 
 
-def class_totals(layers: Sequence[Layer], idle_ms: float) -> tuple[ClassTotal, ...]:
+def class_totals(layers: Sequence[Layer], waiting_ms: float) -> tuple[ClassTotal, ...]:
     totals = []
     for bound in Bound:
         own = [each for each in layers if each.bound is bound]
-        time_ms = idle_ms if bound is Bound.HOST else sum(each.time_ms for each in own)
+        time_ms = waiting_ms if bound is Bound.HOST else sum(each.time_ms for each in own)
         if time_ms:
             totals.append(ClassTotal(bound=bound, time_ms=time_ms, layers=len(own)))
     return tuple(totals)

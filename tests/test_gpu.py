@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +11,13 @@ import torch
 import autotune
 import tiny
 from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.probes.analysis import profile_of_trace
+from autotune.profile_record import CeilingKind, Phase
 from autotune.records import Job, ModelSpec, Outcome, Stage, VerdictKind
 from autotune.tuner.bench import LiveBench, Order
+from autotune.tuner.profiling import TRACE
 from autotune.tuner.request import Request
-from autotune.tuner.run import run
+from autotune.tuner.run import profile_run, run
 from autotune.tuner.session import Server
 
 pytestmark = pytest.mark.gpu
@@ -84,6 +88,22 @@ def test_a_run_on_the_gpu_ends_with_a_verdict() -> None:
     assert record.recommendation.verdict.kind is not VerdictKind.NOT_MEASURED
     assert record.machine is not None
     assert record.machine.device_type == "cuda"
+
+
+@pytest.mark.parametrize("name", ["ssdlite320_mobilenet", "frcnn_mobilenet_320"])
+def test_the_layers_of_a_detector_explain_the_gpus_time(name: str, tmp_path: Path) -> None:
+    request = Request(model=ModelSpec(name=name), device="cuda", effective_batch=4)
+    profile = profile_run(request, directory=tmp_path).profile
+    assert profile is not None
+    assert profile.device_type == "cuda"
+    assert profile.coverage >= 0.99
+    assert {layer.phase for layer in profile.layers} == set(Phase)
+    assert sum(layer.time_ms for layer in profile.layers) == pytest.approx(profile.busy_ms, rel=1e-9)
+    assert any(layer.waves for layer in profile.layers)
+    assert profile.ceilings is not None
+    assert profile.ceilings.get(CeilingKind.COPY)
+    assert profile.nvml is not None
+    assert profile_of_trace(tmp_path / TRACE) == profile
 
 
 def test_recommend_leaves_a_model_on_the_gpu_where_it_is() -> None:

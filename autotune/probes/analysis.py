@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from pydantic import ValidationError
 
 from autotune.config import Precision, TrainingConfig
 from autotune.errors import TraceError
-from autotune.probes.advice import Situation, advice_for
+from autotune.nvml_record import NvmlSeries
+from autotune.probes.advice import advice_for
 from autotune.probes.attribution import costs_of, layers_of, places_of, unmodelled_of, work_of
 from autotune.probes.roofline import Roof, bound_of
 from autotune.probes.traces import Trace, TraceStep, link, read_trace, steps_of
@@ -20,13 +22,14 @@ from autotune.profile_record import (
     Bound,
     Ceilings,
     ClassTotal,
-    Layer,
     Profile,
 )
-from autotune.records import Machine
+from autotune.records import DeviceState, Machine
 
 __all__ = ["profile_of_trace"]
 
+# Cores that other processes kept busy: below this it is the system's own housekeeping.
+_BUSY_CORES = 0.25
 # TF32 came with Ampere.
 _TF32_FROM = (8, 0)
 _PRECISE = {
@@ -53,17 +56,8 @@ def profile_of_trace(path: str | Path, *, ceilings: Ceilings | None = None) -> P
     roof = _roof(trace, facts, ceilings or Ceilings(ceilings=(), measured=False))
     layers = layers_of(trace, links, steps, places, work, costs, roof, facts.modules)
     busy_ms, idle_ms = (each / len(steps) / 1e6 for each in (work.busy_ns, work.idle_ns))
-    situation = Situation(
-        layers=layers,
-        busy_ms=busy_ms,
-        idle_ms=idle_ms,
-        ceilings=roof.ceilings,
-        config=facts.config,
-        on_cpu=not trace.has_device_events,
-        half_precision=facts.machine.native_bf16 if facts.machine else trace.has_device_events,
-    )
     unattributed_ms = sum(layer.time_ms for layer in layers if layer.layer == UNATTRIBUTED)
-    return Profile(
+    profile = Profile(
         model=facts.model or Path(path).name,
         config=facts.config,
         machine=facts.machine,
@@ -75,11 +69,16 @@ def profile_of_trace(path: str | Path, *, ceilings: Ceilings | None = None) -> P
         idle_ms=idle_ms,
         coverage=1.0 - unattributed_ms / busy_ms,
         layers=layers,
-        classes=tuple(_totals(layers, idle_ms)),
-        advice=advice_for(situation),
+        classes=(),
         unmodelled=unmodelled_of(trace, work, costs),
         ceilings=ceilings,
-        notes=tuple(_notes(trace, steps, ceilings, by_operator=places.by_operator)),
+        state=facts.state,
+        nvml=facts.nvml,
+        notes=tuple(_notes(trace, steps, facts, ceilings, by_operator=places.by_operator)),
+    )
+    half_precision = facts.machine.native_bf16 if facts.machine else trace.has_device_events
+    return profile.model_copy(
+        update={"classes": tuple(_totals(profile)), "advice": advice_for(profile, half_precision=half_precision)}
     )
 
 
@@ -93,6 +92,8 @@ class _Facts:
         self.config = TrainingConfig(**content["config"]) if content.get("config") else None
         self.machine = Machine(**content["machine"]) if content.get("machine") else None
         self.ceilings = Ceilings(**content["ceilings"]) if content.get("ceilings") else None
+        self.state = DeviceState(**content.get("state", {}))
+        self.nvml = NvmlSeries(**content["nvml"]) if content.get("nvml") else None
 
 
 def _facts(trace: Trace) -> _Facts:
@@ -130,26 +131,28 @@ def _device_name(trace: Trace, machine: Machine | None) -> str:
     return trace.devices[0].name if trace.devices else ("a GPU" if trace.has_device_events else "a CPU")
 
 
-def _totals(layers: tuple[Layer, ...], idle_ms: float) -> Iterator[ClassTotal]:
-    """The step by class. What a host-bound layer computes counts with what would bound it if nothing waited."""
+def _totals(profile: Profile) -> Iterator[ClassTotal]:
+    """The step by class, the largest first."""
     time_ms = dict.fromkeys(Bound, 0.0)
     counts = dict.fromkeys(Bound, 0)
-    for layer in layers:
+    for layer in profile.layers:
         counts[layer.bound] += 1
         bound = layer.bound
         if bound is Bound.HOST:
             bound, _ = bound_of(layer.time_ms, layer.compute_ms, layer.memory_ms, modelled=layer.modelled)
         time_ms[bound] += layer.time_ms
-        # A gap before a kernel that was launched in time is the device's own.
-        time_ms[Bound.LATENCY] += layer.idle_before_ms - layer.host_wait_ms
-    time_ms[Bound.HOST] += idle_ms - sum(layer.idle_before_ms - layer.host_wait_ms for layer in layers)
+    # A gap before a kernel that was launched in time is the device's own.
+    own_gaps_ms = sum(layer.idle_before_ms - layer.host_wait_ms for layer in profile.layers)
+    own_gaps_ms = min(own_gaps_ms, profile.waiting_ms)
+    time_ms[Bound.LATENCY] += own_gaps_ms
+    time_ms[Bound.HOST] += profile.waiting_ms - own_gaps_ms
     for bound in sorted(Bound, key=lambda bound: -time_ms[bound]):
         if time_ms[bound] > 0.0 or counts[bound]:
             yield ClassTotal(bound=bound, time_ms=time_ms[bound], layers=counts[bound])
 
 
 def _notes(
-    trace: Trace, steps: tuple[TraceStep, ...], ceilings: Ceilings | None, *, by_operator: bool
+    trace: Trace, steps: tuple[TraceStep, ...], facts: _Facts, ceilings: Ceilings | None, *, by_operator: bool
 ) -> Iterator[str]:
     if by_operator:
         yield "The trace names no layers: its rows are operators. `autotune profile --model` records one that does."
@@ -161,3 +164,29 @@ def _notes(
         yield "The ceilings are the datasheet's, which no kernel reaches: more layers look latency-bound than are."
     if not (trace.operators.signature >= 0).any():
         yield "The trace holds no shapes: nothing has a cost. Record with record_shapes=True."
+    yield from _disturbances(facts.state)
+    if facts.nvml:
+        yield from _counters(facts.nvml)
+
+
+def _disturbances(state: DeviceState) -> Iterator[str]:
+    if (state.cpu_load_by_others or 0.0) > _BUSY_CORES:
+        yield f"Other processes kept {state.cpu_load_by_others:.1f} cores busy while the steps were timed."
+    if state.other_gpu_processes:
+        yield f"{state.other_gpu_processes} other processes were on the GPU while the steps were timed."
+    if state.throttled:
+        yield f"The GPU was slowed down while the steps were timed: {', '.join(state.throttled)}."
+
+
+def _counters(series: NvmlSeries) -> Iterator[str]:
+    """What the GPU's own counters say of the unprofiled steps: a check on the labels, on Hopper and later."""
+    read = [sample for sample in series.samples if sample.dram_bandwidth_percent is not None]
+    if read:
+        dram, tensor, units = (
+            median(getattr(sample, field) or 0.0 for sample in read)
+            for field in ("dram_bandwidth_percent", "tensor_percent", "sm_percent")
+        )
+        yield (
+            f"By the GPU's own counters (GPM), unprofiled steps used {dram:.0f}% of the memory bandwidth, "
+            f"{tensor:.0f}% of the tensor cores' peak, and kept {units:.0f}% of the multiprocessors' time busy."
+        )

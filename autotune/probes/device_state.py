@@ -7,12 +7,14 @@ opens no CUDA context and forks no trial itself.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import psutil
 
 from autotune.nvml_record import NvmlSeries
 from autotune.probes.clock_events import SLOWDOWNS
 from autotune.probes.nvml import STATE, NvmlSampler
+from autotune.probes.nvml_queries import Query
 from autotune.records import DeviceState, Machine
 
 __all__ = ["StateProbe"]
@@ -30,20 +32,25 @@ _NAMES = {
 
 
 class StateProbe:
-    """Watches one trial from its making to read() or close(). A GPU is sampled meanwhile: idle, it shows nothing."""
+    """Watches one trial from its making to read() or close(). A GPU is sampled meanwhile: idle, it shows nothing.
 
-    def __init__(self, machine: Machine) -> None:
+    queries: what to ask NVML. nvml: what it said, once read; None on a CPU.
+    """
+
+    def __init__(self, machine: Machine, *, queries: Sequence[Query] = STATE) -> None:
+        self.nvml: NvmlSeries | None = None
         self._began_s = time.monotonic()
         self._busy_s = _busy_cpu_s()
         self._sampler: NvmlSampler | None = None
         if machine.device_type == "cuda":
-            self._sampler = NvmlSampler(machine.device_uuid or "", _SAMPLE_EVERY_S, queries=STATE)
+            self._sampler = NvmlSampler(machine.device_uuid or "", _SAMPLE_EVERY_S, queries=queries)
             self._sampler.start()
 
     def read(self, own_cpu_s: float | None) -> DeviceState:
         """The state over the trial. own_cpu_s: CPU time that the trial itself used; None where that is not known."""
         if self._sampler is not None:
-            return _summary(self._sampler.stop())
+            self.nvml = self._sampler.stop()
+            return _summary(self.nvml)
         if own_cpu_s is None:
             return DeviceState()
         elapsed_s = max(time.monotonic() - self._began_s, 1e-3)

@@ -21,8 +21,8 @@ __all__ = [
 
 
 def share_of_step(profile: Profile, time_ms: float) -> float:
-    """The share of a profiled step, which is what the device was busy and what it waited."""
-    whole_ms = profile.busy_ms + profile.idle_ms
+    """The share of a step, which is what the device is busy and what it waits."""
+    whole_ms = profile.busy_ms + profile.waiting_ms
     return time_ms / whole_ms if whole_ms else 0.0
 
 
@@ -67,8 +67,8 @@ def occupancy(profile: Profile) -> str:
     busy, idle = milliseconds(profile.busy_ms, whole_ms), milliseconds(profile.idle_ms, whole_ms)
     belongs = f"{profile.coverage:.2%} of the busy time belongs to a layer" if profile.busy_ms else "no layer was found"
     return (
-        f"In a profiled step the device was busy for {busy} ({1.0 - profile.idle_share:.1%}) "
-        f"and idle for {idle} ({profile.idle_share:.1%}); {belongs}."
+        f"In a profiled step the device was busy for {busy} ({profile.busy_ms / whole_ms:.1%}) "
+        f"and idle for {idle} ({profile.idle_ms / whole_ms:.1%}); {belongs}."
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from autotune.config import TrainingConfig
 from autotune.errors import DeviceError
 from autotune.probes.analysis import profile_of_trace
+from autotune.probes.device_state import StateProbe
+from autotune.probes.nvml import ALL
 from autotune.profile_record import Profile
 from autotune.records import Job, Machine, Outcome
 from autotune.tuner.session import Server, Session, TrialFailed
@@ -21,9 +23,9 @@ TRACE = "trace.json.gz"
 
 # The time of unprofiled steps settles late; as for a trial, three steps come before those that count.
 _WARMUP_STEPS = 3
-# Steps that are timed, and as many that are recorded: what fits into this time, within these bounds.
+# Steps that are timed: what fits into this time, within these bounds; the first of them are recorded as well.
 _STEPS_S = 4.0
-_STEPS_AT_LEAST, _STEPS_AT_MOST = 1, 3
+_TIMED_AT_MOST, _RECORDED_AT_MOST = 20, 3
 _CEILINGS_TIMEOUT_S = 120.0
 _STEP_TIMEOUT_S = 600.0
 # A recorded step takes longer than a plain one, and its trace has yet to be written.
@@ -73,8 +75,14 @@ def _profile(
     say(f"timing the training step with {config.label()}")
     warmup_ms = [session.step(0, _STEP_TIMEOUT_S).ms for _ in range(_WARMUP_STEPS)]
     affordable = round(_STEPS_S / (warmup_ms[-1] / 1000.0))
-    numbers = range(min(_STEPS_AT_MOST, max(_STEPS_AT_LEAST, affordable)))
-    samples_ms = [session.step(number, _STEP_TIMEOUT_S).ms for number in numbers]
+    numbers = range(min(_TIMED_AT_MOST, max(1, affordable)))
+    probe = StateProbe(machine, queries=ALL)
+    cpu_before_s = session.cpu_s()
+    try:
+        samples_ms = [session.step(number, _STEP_TIMEOUT_S).ms for number in numbers]
+        state = probe.read(session.cpu_s() - cpu_before_s)
+    finally:
+        probe.close()
     say("recording it under the profiler")
     facts: dict[str, Any] = {
         "model": job.model.name,
@@ -82,11 +90,14 @@ def _profile(
         "machine": machine.model_dump(mode="json"),
         "ceilings": json.loads(ceilings.to_json()),
         "step_samples_ms": samples_ms,
+        "state": json.loads(state.to_json()),
+        "nvml": json.loads(probe.nvml.to_json()) if probe.nvml else None,
     }
+    recorded = numbers[:_RECORDED_AT_MOST]
     with tempfile.TemporaryDirectory(prefix=".autotune-", dir=directory) as folder:
         path = Path(folder) / TRACE
         timeout_s = _WRITING_S + _RECORDING_FACTOR * sum(samples_ms) / 1000.0
-        session.record(path, numbers, facts, timeout_s)
+        session.record(path, recorded, facts, timeout_s)
         say("working out whose the time is")
         profile = profile_of_trace(path)
         if directory is not None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from autotune.config import Precision, TrainingConfig
-from autotune.probes.advice import Situation, advice_for
-from autotune.profile_record import Advice, Bound, Ceiling, CeilingKind, Ceilings, Layer, Phase
+from autotune.probes.advice import advice_for
+from autotune.profile_record import Advice, Bound, Ceiling, CeilingKind, Ceilings, Layer, Phase, Profile
 
 CONFIG = TrainingConfig(
     batch_size=4, accumulation_steps=1, precision=Precision.DEFAULT, channels_last=False, cudnn_benchmark=False
@@ -32,17 +32,23 @@ def _layer(bound: Bound, time_ms: float, **more: Any) -> Layer:
     return Layer(**{**values, **more})
 
 
-def _advice(*layers: Layer, config: TrainingConfig | None = CONFIG, on_cpu: bool = False, **more: Any) -> list[Advice]:
-    values = {
-        "layers": layers,
-        "busy_ms": sum(layer.time_ms for layer in layers),
-        "idle_ms": sum(layer.idle_before_ms for layer in layers),
-        "ceilings": CEILINGS,
-        "config": config,
-        "on_cpu": on_cpu,
-        "half_precision": True,
-    }
-    return list(advice_for(Situation(**{**values, **more})))
+def _advice(
+    *layers: Layer, config: TrainingConfig | None = CONFIG, on_cpu: bool = False, half_precision: bool = True
+) -> list[Advice]:
+    profile = Profile(
+        model="tiny",
+        config=config,
+        device="a device",
+        device_type="cpu" if on_cpu else "cuda",
+        profiled_step_ms=(100.0,),
+        busy_ms=sum(layer.time_ms for layer in layers),
+        idle_ms=sum(layer.idle_before_ms for layer in layers),
+        coverage=1.0,
+        layers=layers,
+        classes=(),
+        ceilings=CEILINGS,
+    )
+    return list(advice_for(profile, half_precision=half_precision))
 
 
 def _bounds(found: list[Advice], bound: Bound) -> dict[str, float]:
@@ -103,7 +109,29 @@ def test_waiting_for_the_host_bounds_what_larger_batches_graphs_and_a_fused_upda
 
 
 def test_what_brings_next_to_nothing_is_not_said_and_the_largest_comes_first() -> None:
-    found = _advice(_layer(Bound.MEMORY, 99.0, memory_ms=98.9), _layer(Bound.HOST, 1.0, host_wait_ms=1.5))
+    small = _layer(Bound.HOST, 1.0, idle_before_ms=1.5, host_wait_ms=1.5)
+    found = _advice(_layer(Bound.MEMORY, 99.0, memory_ms=98.9), small)
     assert [each.knob for each in found] == ["precision"]
     many = _advice(_layer(Bound.COMPUTE, 50.0), _layer(Bound.MEMORY, 50.0, memory_ms=40.0))
     assert [each.speedup_at_most for each in many] == sorted((each.speedup_at_most for each in many), reverse=True)
+
+
+def test_waiting_that_the_profiler_caused_is_not_there_to_be_saved() -> None:
+    layer = _layer(Bound.HOST, 50.0, idle_before_ms=100.0, host_wait_ms=100.0)
+    profile = Profile(
+        model="tiny",
+        config=CONFIG,
+        device="a GPU",
+        device_type="cuda",
+        step_samples_ms=(75.0,),
+        profiled_step_ms=(150.0,),
+        busy_ms=50.0,
+        idle_ms=100.0,
+        coverage=1.0,
+        layers=(layer,),
+        classes=(),
+    )
+    assert profile.waiting_ms == 25.0
+    assert profile.inflation == 2.0
+    (first, *_) = advice_for(profile, half_precision=True)
+    assert first.speedup_at_most == pytest.approx(75.0 / 50.0)

@@ -20,6 +20,9 @@ from autotune.ranges import COMMUNICATION
 
 __all__ = ["Costs", "costs_of", "layers_of", "unmodelled_of"]
 
+# In the names of cuDNN's kernels for Winograd and FFT.
+_SHORTCUTS = ("winograd", "gcgemm", "fft")
+
 
 @dataclass(frozen=True, eq=False)
 class Costs:
@@ -66,6 +69,7 @@ class _Row:
     bytes: float = 0.0
     compute_ms: float = 0.0
     memory_ms: float = 0.0
+    shortcut_ns: int = 0
     wave_ns: float = 0.0
     grids_ns: int = 0
     first: int = 2**63 - 1
@@ -104,19 +108,30 @@ def _add_work(rows: dict[Place, _Row], trace: Trace, links: Links, places: Place
         (np.append(leaf, False)[work.operator] | (work.event != ABSENT)).tolist(),
         begins.tolist(),
         waves.tolist(),
+        _shortcuts(trace, work.event).tolist(),
         strict=True,
     )
-    for place, time_ns, idle_ns, wait_ns, modelled, counts, start, wave in columns:
+    for place, time_ns, idle_ns, wait_ns, modelled, counts, start, wave, shortcut in columns:
         row = rows.setdefault(place, _Row())
         row.time_ns += time_ns
         row.idle_before_ns += idle_ns
         row.host_wait_ns += wait_ns
         row.modelled_ns += time_ns if modelled else 0
+        row.shortcut_ns += time_ns if shortcut else 0
         row.kernels += counts
         row.first = min(row.first, start)
         if wave == wave:  # not a number for what has no grid
             row.wave_ns += wave * time_ns
             row.grids_ns += time_ns
+
+
+def _shortcuts(trace: Trace, event: Ints) -> Flags:
+    """Which pieces of work are kernels of an algorithm with fewer multiplications than the direct convolution."""
+    names = np.fromiter(
+        (any(sign in name.lower() for sign in _SHORTCUTS) for name in trace.names), dtype=bool, count=len(trace.names)
+    )
+    found: Flags = (event != ABSENT) & np.append(names[trace.device_events.name], False)[event]
+    return found
 
 
 def _places(links: Links, places: Places, work: Work) -> Iterable[Place]:
@@ -179,6 +194,7 @@ def _layer(place: Place, row: _Row, steps: int, modules: Mapping[str, str]) -> L
         arithmetic=arithmetic,
         bound=bound,
         balanced=balanced,
+        fewer_multiplications=row.shortcut_ns > row.time_ns / 2,
     )
 
 
