@@ -260,7 +260,7 @@ def report(
     """Print the report of a run from its record."""
     with _one_sentence():
         from autotune.records import load_run
-        from autotune.reports import markdown, terminal, trials_csv
+        from autotune.reports import layers_csv, markdown, terminal, trials_csv
 
         record = load_run(run)
         match format:
@@ -268,6 +268,8 @@ def report(
                 text = terminal.render(record)
             case Format.MARKDOWN:
                 text = markdown.render(record)
+            case Format.CSV if record.profile and not record.is_search:
+                text = layers_csv.render(record.profile)
             case Format.CSV:
                 text = trials_csv.render(record)
             case Format.JSON:

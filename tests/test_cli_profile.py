@@ -55,6 +55,8 @@ def test_a_profile_prints_one_json_document_and_leaves_its_files(tmp_path: Path,
     # The report is drawn again from the record alone, and the trace analysed again from itself.
     report = _autotune("report", "here", cwd=tmp_path)
     assert report.returncode == 0, report.stderr
+    table = _autotune("report", "here", "--format", "csv", cwd=tmp_path)
+    assert table.stdout == (here / "layers.csv").read_text()
     again = _autotune("profile", "--trace", "here/trace.json.gz", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stdout.strip() in report.stdout

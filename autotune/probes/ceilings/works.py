@@ -15,8 +15,9 @@ _MIB = 1 << 20
 _TILE = 4 * _MIB
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _MATRIX_SIDES = (512, 1024, 2048, 4096, 8192, 16384)
-# (images, side of the map): the 3x3 convolution of 256 channels that FPN and RetinaNet's heads run at every level.
-_MAPS = ((1, 32), (1, 64), (1, 128), (4, 128), (16, 128))
+# (images, side of the map): a 3x3 convolution of 256 channels, as FPN and RetinaNet run at every level, of stride 2:
+# with stride 1 it runs by Winograd in fp32, which does 2.25 times fewer multiplications than are counted.
+_MAPS = ((1, 64), (1, 128), (1, 256), (4, 256), (16, 256))
 _CHANNELS = 256
 _CHAINS = 4
 _CHAIN_LENGTH = 1024
@@ -59,12 +60,12 @@ def convolution(device: torch.device, precision: str) -> list[Rung]:
     def build(images: int, side: int) -> Work:
         maps = _random((images, _CHANNELS, side, side), device, dtype, 0).contiguous(memory_format=layout)
         weight = _random((_CHANNELS, _CHANNELS, 3, 3), device, dtype, 1).contiguous(memory_format=layout)
-        return partial(torch.nn.functional.conv2d, maps, weight, padding=1)
+        return partial(torch.nn.functional.conv2d, maps, weight, stride=2, padding=1)
 
     return [
         Rung(
-            2.0 * 9 * _CHANNELS**2 * images * side**2,
-            2.0 * images * _CHANNELS * side**2 * dtype.itemsize,
+            2.0 * 9 * _CHANNELS**2 * images * (side // 2) ** 2,
+            1.25 * images * _CHANNELS * side**2 * dtype.itemsize,
             partial(build, images, side),
         )
         for images, side in _MAPS
