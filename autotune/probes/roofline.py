@@ -54,6 +54,11 @@ class Roof:
         reached = self.ceilings.get(CeilingKind.COPY)
         return 1000.0 * cost.bytes / reached if reached else 0.0
 
+    def host_copy_ms(self, moved_bytes: float) -> float:
+        """The least time for a copy between the host's memory and the device's; the device's own where not known."""
+        reached = self.ceilings.get(CeilingKind.HOST_TO_DEVICE) or self.ceilings.get(CeilingKind.COPY)
+        return 1000.0 * moved_bytes / reached if reached else 0.0
+
     def _precision(self, cost: Cost) -> str | None:
         if cost.arithmetic is Arithmetic.VECTOR:
             return None

@@ -12,7 +12,7 @@ from autotune.probes.attribution.waves import waves_of
 from autotune.probes.attribution.work import Work
 from autotune.probes.costs import Cost, cost_of, parse_call
 from autotune.probes.roofline import Roof, bound_of
-from autotune.probes.traces.events import ABSENT, Flags, Ints, Trace
+from autotune.probes.traces.events import ABSENT, DeviceKind, Flags, Ints, Trace
 from autotune.probes.traces.links import Links
 from autotune.probes.traces.steps import TraceStep
 from autotune.profile_record import UNATTRIBUTED, Bound, Layer, Phase, Unmodelled
@@ -22,15 +22,22 @@ __all__ = ["Costs", "costs_of", "layers_of", "unmodelled_of"]
 
 # In the names of cuDNN's kernels for Winograd and FFT.
 _SHORTCUTS = ("winograd", "gcgemm", "fft")
+_HOST_COPIES = ("Memcpy HtoD", "Memcpy DtoH")
 
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """by_operator: the cost of each operator that is the outermost one with a cost. modelled: for each operator
-    whether it, or one around it, has one."""
+    """by_operator: the cost of each operator that is the outermost one with a cost. speaker: for each operator that
+    one of them which it is or lies in, or ABSENT."""
 
     by_operator: Mapping[int, Cost]
-    modelled: Flags
+    speaker: Ints
+
+    @property
+    def modelled(self) -> Flags:
+        """Which operators a cost speaks for."""
+        found: Flags = self.speaker != ABSENT
+        return found
 
 
 def costs_of(trace: Trace, parent: Ints) -> Costs:
@@ -46,14 +53,13 @@ def costs_of(trace: Trace, parent: Ints) -> Costs:
     # Autocast calls an operator again, on inputs that it has cast: the inner call is what runs.
     again = np.flatnonzero((parent != ABSENT) & (operators.name == np.append(operators.name, ABSENT)[parent]) & costed)
     costed[parent[again]] = False
-    around = np.zeros(len(pairs), dtype=bool)
+    speaker = np.where(costed, np.arange(len(pairs)), ABSENT)
     above = parent.copy()
     while (above != ABSENT).any():
-        around |= np.append(costed, False)[above]
+        speaker = np.where(np.append(costed, False)[above], above, speaker)
         above = np.append(parent, ABSENT)[above]
-    outermost = np.flatnonzero(costed & ~around)
-    found = ((row, known[pairs[row]]) for row in outermost.tolist())
-    return Costs({row: cost for row, cost in found if cost is not None}, costed | around)
+    found = ((row, known[pairs[row]]) for row in np.unique(speaker[speaker != ABSENT]).tolist())
+    return Costs({row: cost for row, cost in found if cost is not None}, speaker)
 
 
 @dataclass
@@ -89,7 +95,7 @@ def layers_of(
     """The rows of a profile, per step, in the order in which the layers first ran. Their times sum to the busy time."""
     rows: dict[Place, _Row] = {}
     _add_work(rows, trace, links, places, work, costs)
-    _add_costs(rows, places, costs, roof, _in_steps(trace, steps))
+    _add_costs(rows, places, costs, roof, _in_steps(trace, steps), _from_host(trace, links, costs))
     ordered = sorted(rows.items(), key=lambda item: (tuple(Phase).index(item[0].phase), item[1].first))
     return tuple(_layer(place, row, len(steps), modules) for place, row in ordered)
 
@@ -152,7 +158,21 @@ def _in_steps(trace: Trace, steps: Sequence[TraceStep]) -> Flags:
     return (begins >= opens[0]) & (begins < max(step.host_end_ns for step in steps))
 
 
-def _add_costs(rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof, in_steps: Flags) -> None:
+def _from_host(trace: Trace, links: Links, costs: Costs) -> dict[int, int]:
+    """The bytes that operators with a cost moved between the host's memory and the device's."""
+    names = np.fromiter((name.startswith(_HOST_COPIES) for name in trace.names), dtype=bool, count=len(trace.names))
+    events = np.flatnonzero(names[trace.device_events.name] & (trace.device_events.kind == DeviceKind.MEMCPY))
+    operators = np.append(costs.speaker, ABSENT)[links.operator[events]]
+    moved: dict[int, int] = {}
+    for operator, size in zip(operators.tolist(), trace.device_events.moved_bytes[events].tolist(), strict=True):
+        if operator != ABSENT and size > 0:
+            moved[operator] = moved.get(operator, 0) + size
+    return moved
+
+
+def _add_costs(
+    rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof, in_steps: Flags, from_host: Mapping[int, int]
+) -> None:
     for operator, cost in costs.by_operator.items():
         if not in_steps[operator]:
             continue
@@ -162,7 +182,7 @@ def _add_costs(rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof
         row.flops += cost.flops
         row.bytes += cost.bytes
         row.compute_ms += roof.compute_ms(cost)
-        row.memory_ms += roof.memory_ms(cost)
+        row.memory_ms += roof.host_copy_ms(from_host[operator]) if operator in from_host else roof.memory_ms(cost)
         if cost.flops:
             words = roof.arithmetic(cost)
             row.flops_by_ceiling[words] = row.flops_by_ceiling.get(words, 0.0) + cost.flops

@@ -11,7 +11,7 @@ import pytest
 from autotune.probes.analysis import profile_of_trace
 from autotune.probes.attribution import Work, places_of, work_of
 from autotune.probes.traces import link, read_trace, steps_of
-from autotune.profile_record import Bound, Layer, Phase, Profile
+from autotune.profile_record import Bound, Ceiling, CeilingKind, Ceilings, Layer, Phase, Profile
 from exported import AUTOGRAD, annotation, kernel, launch, operator, save
 
 H100 = {"id": 0, "name": "NVIDIA H100 80GB HBM3", "numSms": 132, "computeMajor": 9, "computeMinor": 0}
@@ -143,6 +143,29 @@ def test_communication_gets_only_the_time_in_which_nothing_else_ran(tmp_path: Pa
     assert row.time_ms == pytest.approx(0.030)
     assert row.bound is Bound.COMMUNICATION
     assert profile.idle_ms == 0.0
+
+
+def test_a_copy_from_the_host_is_held_against_the_way_from_the_host(tmp_path: Path) -> None:
+    copy = kernel(20, 100, 1, name="Memcpy HtoD (Pageable -> Device)", category="gpu_memcpy")
+    copy["args"]["bytes"] = 1_000_000
+    inputs = [([250_000], "float", ""), ([250_000], "float", ""), ([], "Scalar", "False")]
+    path = _saved(
+        tmp_path,
+        annotation("ProfilerStep#0", 0, 200),
+        annotation("layer:(inputs)", 5, 20),
+        operator("aten::copy_", 11, 4, inputs=inputs),
+        launch(12, 1, name="cudaMemcpyAsync"),
+        copy,
+    )
+    ceilings = Ceilings(
+        ceilings=(
+            Ceiling(kind=CeilingKind.COPY, samples=(3e12,)),
+            Ceiling(kind=CeilingKind.HOST_TO_DEVICE, samples=(1.25e10,)),
+        )
+    )
+    row = _row(profile_of_trace(path, ceilings=ceilings), "(inputs)")
+    assert row.memory_ms == pytest.approx(0.080)
+    assert row.bound is Bound.MEMORY
 
 
 def test_what_ran_before_the_first_step_or_after_the_last_is_left_out(tmp_path: Path) -> None:
