@@ -132,7 +132,7 @@ def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) 
         "--out",
         "here",
         "--budget",
-        "20s",
+        "60s",
     )
     process = subprocess.Popen(
         _command(*arguments),
@@ -172,7 +172,7 @@ def test_kill_9_loses_at_most_the_running_trial_and_leaves_no_process(tmp_path: 
         "--out",
         "here",
         "--budget",
-        "20s",
+        "60s",
     )
     process = subprocess.Popen(
         _command(*arguments), cwd=tmp_path, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
