@@ -6,7 +6,7 @@ Times are per optimizer step. Those of layers come from profiled steps, `step_sa
 from __future__ import annotations
 
 from enum import StrEnum
-from statistics import median
+from statistics import fmean, median
 
 from pydantic import computed_field
 
@@ -117,11 +117,14 @@ class Layer(Record):
     kernels: device events (CUDA) or operators that computed something (CPU). flops, bytes: from the cost model.
     compute_ms, memory_ms: the least time in which the ceilings let these FLOPs, these bytes be done.
     idle_before_ms: the device stood idle before the layer's kernels; host_wait_ms: the part of it in which the kernel
-    had not been launched when the one before it ended.
+    had not been launched when the one before it ended. Both as in an unprofiled step: what the profiler added is taken
+    out, so that all rows sum to Profile.waiting_ms.
     fewer_multiplications: most of its time is in kernels that do with fewer than are counted (Winograd, FFT).
     waves: how often the layer's grids fill the device, mean weighted by time; None on a CPU.
     modelled: share of time_ms in operators that have a cost. balanced: compute_ms and memory_ms lie within 10%.
     arithmetic: the ceiling that most of the FLOPs were compared with, as `matrix fp32` or `vector`.
+    bound: the label. work_bound: what bounds the layer's work on the device, also where the device waits for it longer
+    than it works, so that bound is HOST.
     """
 
     layer: str
@@ -139,6 +142,7 @@ class Layer(Record):
     modelled: float
     arithmetic: str = ""
     bound: Bound
+    work_bound: Bound
     balanced: bool = False
     fewer_multiplications: bool = False
 
@@ -181,8 +185,9 @@ class Layer(Record):
 class ClassTotal(Record):
     """A step's time by class; all sum to the device's busy time and its waiting.
 
-    HOST counts the time in which the device waited for launches. What a host-bound layer computes counts with what
-    would bound it if nothing waited. layers: how many bear the label.
+    HOST counts the time in which the device waited for launches, and the layers for which it waited longer than it
+    worked. The other classes count the work, and the layers whose work_bound they are: what a host-bound layer computes
+    counts with what would bound it if nothing waited. LATENCY has the gaps between kernels that were launched in time.
     """
 
     bound: Bound
@@ -191,15 +196,26 @@ class ClassTotal(Record):
 
 
 class Advice(Record):
-    """A knob that can move a class, and the most that it could bring.
+    """A knob that the step does not use yet, and the most that it could bring.
 
-    knob: its name, as in TrainingConfig or a later knob's. speedup_at_most: Amdahl's bound on the whole step.
+    knob, value: as in TrainingConfig, or a later knob's: `precision`, `bf16`. saved_ms: by class, what the layers that
+    the knob can move take beyond the least that the ceilings would then allow.
+    speedup_at_most: Amdahl's bound on the whole step, step / (step - all that is saved). speedup_at_same_share: the same where each layer keeps the share of its ceiling that it reaches today, and those
+    that no ceiling explains stay as they are; None where the ceilings say nothing of the knob.
     """
 
-    bound: Bound
     knob: str
+    value: str
     speedup_at_most: float
+    speedup_at_same_share: float | None = None
+    saved_ms: dict[Bound, float]
     sentence: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def bound(self) -> Bound:
+        """The class in which most of it is saved."""
+        return max(self.saved_ms, key=self.saved_ms.__getitem__)
 
 
 class Unmodelled(Record):
@@ -212,9 +228,9 @@ class Unmodelled(Record):
 class Profile(Record):
     """Why a training step takes its time.
 
-    step_samples_ms: whole unprofiled steps, the first of which train on the same images as the profiled ones; empty for
-    a trace recorded elsewhere. profiled_step_ms: the steps in the trace. busy_ms, idle_ms: the device's time per
-    profiled step; on a CPU busy is the time inside operators.
+    profiled_step_ms: the steps in the trace. step_samples_ms: unprofiled steps, in rounds over the images of the
+    profiled ones: sample i trained on those of step i modulo their number. Empty for a trace recorded elsewhere.
+    busy_ms, idle_ms: the device's time per profiled step; on a CPU busy is the time inside operators.
     state, nvml: the device while the unprofiled steps ran.
     """
 
@@ -240,15 +256,17 @@ class Profile(Record):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def step_ms(self) -> float:
-        """Median time of an unprofiled step; of a profiled one where there is no other."""
-        return median(self.step_samples_ms or self.profiled_step_ms)
+        """Time of an unprofiled step, of a profiled one where there is no other: the mean over the steps' images, as
+        busy_ms and idle_ms are, of the median over the rounds."""
+        count = len(self.profiled_step_ms)
+        samples_ms = self.step_samples_ms or self.profiled_step_ms
+        return fmean(median(samples_ms[step::count]) for step in range(min(count, len(samples_ms))))
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def inflation(self) -> float | None:
         """How many times longer a step takes under the profiler; None where no unprofiled step was timed."""
-        same = self.step_samples_ms[: len(self.profiled_step_ms)]
-        return median(self.profiled_step_ms) / median(same) if same else None
+        return fmean(self.profiled_step_ms) / self.step_ms if self.step_samples_ms else None
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -264,7 +282,7 @@ class Profile(Record):
 
     @computed_field  # type: ignore[prop-decorator]
     @property
-    def idle_share(self) -> float:
-        """The share of a step in which the device waits."""
+    def host_share(self) -> float:
+        """The share of a step in which the device waits for launches: 0 where none was late."""
         whole_ms = self.busy_ms + self.waiting_ms
-        return self.waiting_ms / whole_ms if whole_ms else 0.0
+        return sum(layer.host_wait_ms for layer in self.layers) / whole_ms if whole_ms else 0.0
