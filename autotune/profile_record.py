@@ -118,7 +118,7 @@ class Layer(Record):
     compute_ms, memory_ms: the least time in which the ceilings let these FLOPs, these bytes be done.
     idle_before_ms: the device stood idle before the layer's kernels; host_wait_ms: the part of it in which the kernel
     had not been launched when the one before it ended. Both as in an unprofiled step: what the profiler added is taken
-    out, so that all rows sum to Profile.waiting_ms.
+    out. On a GPU all rows sum to Profile.waiting_ms; on a CPU what comes after a step's last operator is in none.
     fewer_multiplications: most of its time is in kernels that do with fewer than are counted (Winograd, FFT).
     waves: how often the layer's grids fill the device, mean weighted by time; None on a CPU.
     modelled: share of time_ms in operators that have a cost. balanced: compute_ms and memory_ms lie within 10%.
@@ -200,8 +200,9 @@ class Advice(Record):
 
     knob, value: as in TrainingConfig, or a later knob's: `precision`, `bf16`. saved_ms: by class, what the layers that
     the knob can move take beyond the least that the ceilings would then allow.
-    speedup_at_most: Amdahl's bound on the whole step, step / (step - all that is saved). speedup_at_same_share: the same where each layer keeps the share of its ceiling that it reaches today, and those
-    that no ceiling explains stay as they are; None where the ceilings say nothing of the knob.
+    speedup_at_most: Amdahl's bound on the whole step, step / (step - all that is saved). speedup_at_same_share: the
+    same where each layer keeps the share of its ceiling that it reaches today, and those that no ceiling explains stay
+    as they are; None where the ceilings say nothing of the knob.
     """
 
     knob: str
@@ -232,6 +233,7 @@ class Profile(Record):
     profiled ones: sample i trained on those of step i modulo their number. Empty for a trace recorded elsewhere.
     busy_ms, idle_ms: the device's time per profiled step; on a CPU busy is the time inside operators.
     state, nvml: the device while the unprofiled steps ran.
+    by_operator: the trace names no layers, so that `layers` are its operators.
     """
 
     model: str
@@ -247,6 +249,7 @@ class Profile(Record):
     layers: tuple[Layer, ...]
     classes: tuple[ClassTotal, ...]
     advice: tuple[Advice, ...] = ()
+    by_operator: bool = False
     unmodelled: tuple[Unmodelled, ...] = ()
     ceilings: Ceilings | None = None
     state: DeviceState = DeviceState()
@@ -282,7 +285,13 @@ class Profile(Record):
 
     @computed_field  # type: ignore[prop-decorator]
     @property
+    def host_ms(self) -> float:
+        """How long the device waits for launches in a step; on a CPU for Python, also after the last operator."""
+        return sum(layer.host_wait_ms for layer in self.layers) if self.device_type == "cuda" else self.waiting_ms
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
     def host_share(self) -> float:
         """The share of a step in which the device waits for launches: 0 where none was late."""
         whole_ms = self.busy_ms + self.waiting_ms
-        return sum(layer.host_wait_ms for layer in self.layers) / whole_ms if whole_ms else 0.0
+        return self.host_ms / whole_ms if whole_ms else 0.0

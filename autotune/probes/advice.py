@@ -1,8 +1,9 @@
-"""What to do about what bounds a step, each with the most that it could bring (Amdahl's law on the whole step)."""
+"""What to do about what bounds a step, each knob with the most that it could bring (Amdahl's law on the whole step)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from autotune.config import Precision
 from autotune.profile_record import Advice, Bound, CeilingKind, Ceilings, Layer, Phase, Profile
@@ -11,94 +12,157 @@ __all__ = ["advice_for"]
 
 # What brings less than this at best is not worth a line.
 _WORTH_SAYING = 1.02
-# Grids that fill the device less often than this leave a share of it without work at their end.
-_FEW_WAVES = 2.0
-# On a CPU: operators shorter than this many of the smallest operator that there is.
-_SHORT = 20.0
-# Precisions that keep 32 bits in memory; the last has no TF32 to gain.
+# A step of which less than this is left counts as this: nothing is infinitely faster.
+_LEFT_AT_LEAST = 0.001
+# Precisions that keep 32 bits in memory, None being what PyTorch does untouched; the last two have no TF32 to gain.
 _FULL = (None, Precision.DEFAULT, Precision.FP32, Precision.TF32)
+_WITHOUT_TF32 = (None, Precision.DEFAULT, Precision.FP32)
+_HALF = ("bf16", "fp16")
+_TENSOR_KINDS = (CeilingKind.MATRIX, CeilingKind.CONVOLUTION)
 
 
-def advice_for(profile: Profile, *, half_precision: bool) -> tuple[Advice, ...]:
-    """The knobs that can move each class, the most promising first.
+def advice_for(profile: Profile) -> tuple[Advice, ...]:
+    """The knobs that the profiled config does not use, the most promising first.
 
-    half_precision: the device has fast code for fp16 or bf16. speedup_at_most is step / (step - what the knob could
-    save at best): a bound, not a forecast; the tuner measures.
+    A layer that a knob can move comes down, at best, to what the ceilings would then allow for its FLOPs and bytes,
+    whatever bounds it today; a wait that it can end, to nothing. So speedup_at_most is a bound, as true as the costs
+    and the ceilings are, and no forecast: the tuner measures.
     """
     step_ms = profile.busy_ms + profile.waiting_ms
-    found = []
-    for bound, knob, saved_ms, why in _savings(profile, half_precision):
-        most = step_ms / (step_ms - saved_ms) if saved_ms < step_ms else float("inf")
-        if most >= _WORTH_SAYING:
-            found.append(Advice(bound=bound, knob=knob, speedup_at_most=most, sentence=f"{why}."))
-    return tuple(sorted(found, key=lambda each: -each.speedup_at_most))
+    advice = []
+    for saving in _savings(profile):
+        most = _speedup(step_ms, sum(saving.ms.values()))
+        if most < _WORTH_SAYING:
+            continue
+        advice.append(
+            Advice(
+                knob=saving.knob,
+                value=saving.value,
+                speedup_at_most=most,
+                speedup_at_same_share=None if saving.same_share_ms is None else _speedup(step_ms, saving.same_share_ms),
+                saved_ms=saving.ms,
+                sentence=saving.sentence,
+            )
+        )
+    return tuple(sorted(advice, key=lambda each: -each.speedup_at_most))
 
 
-_Saving = tuple[Bound, str, float, str]
+def _speedup(step_ms: float, saved_ms: float) -> float:
+    return step_ms / max(step_ms - saved_ms, _LEFT_AT_LEAST * step_ms)
 
 
-def _savings(profile: Profile, half_precision: bool) -> Iterator[_Saving]:
-    """(class, knob, ms that it could save at best in one step, why) for what the step does not use yet."""
-    config, ceilings = profile.config, profile.ceilings or Ceilings(ceilings=())
+@dataclass
+class _Saving:
+    """ms: what a knob can save at best, by the class that it is saved in. same_share_ms: what it saves where each layer
+    keeps the share of its ceiling that it reaches; None where the ceilings do not tell."""
+
+    knob: str
+    value: str
+    sentence: str
+    ms: dict[Bound, float] = field(default_factory=dict)
+    same_share_ms: float | None = None
+
+    def add(self, bound: Bound, saved_ms: float) -> None:
+        if saved_ms > 0.0:
+            self.ms[bound] = self.ms.get(bound, 0.0) + saved_ms
+
+
+def _savings(profile: Profile) -> Iterator[_Saving]:
+    config, on_gpu = profile.config, profile.device_type == "cuda"
     precision = config.precision if config else None
-    memory, compute, latency = (
-        [layer for layer in profile.layers if layer.bound is bound]
-        for bound in (Bound.MEMORY, Bound.COMPUTE, Bound.LATENCY)
-    )
-    if precision in _FULL and half_precision:
-        yield Bound.MEMORY, "precision", sum(each.time_ms for each in memory) / 2, "if all bytes of its layers halve"
-        half = _faster(ceilings, ("bf16", "fp16"))
-        saved_ms = sum(each.time_ms * (1.0 - half(each)) for each in compute)
-        yield Bound.COMPUTE, "precision", saved_ms, "at the rate that this machine reaches in half precision"
-    if precision in _FULL[:-1] and profile.device_type != "cpu":
-        tf32 = _faster(ceilings, ("tf32",))
-        saved_ms = sum(each.time_ms * (1.0 - tf32(each)) for each in compute)
-        yield Bound.COMPUTE, "precision tf32", saved_ms, "at the rate that this machine reaches in TF32"
-    if config is None or not config.channels_last:
-        saved_ms = sum(map(_above_floor, memory))
-        yield Bound.MEMORY, "channels_last", saved_ms, "if its layers come down to the memory ceiling"
-    saved_ms = sum(_above_floor(each) for each in latency if _small(each, ceilings))
-    yield Bound.LATENCY, "batch_size", saved_ms, "if larger kernels bring its layers down to their ceilings"
-    yield from _against_waiting(profile)
-
-
-def _against_waiting(profile: Profile) -> Iterator[_Saving]:
-    # What the profiler added to the waiting is not there to be saved.
-    real = profile.waiting_ms / profile.idle_ms if profile.idle_ms else 0.0
-    wait_ms = real * sum(each.host_wait_ms for each in profile.layers)
-    yield Bound.HOST, "batch_size", wait_ms, "if more images a launch leave the device no time to wait for Python"
-    yield Bound.HOST, "compile", wait_ms, "if compiled code launches without Python in between"
-    if profile.device_type != "cpu":
-        yield Bound.HOST, "cuda_graphs", wait_ms, "if the step is replayed as one graph"
+    network = [
+        each for each in profile.layers if each.phase is not Phase.OPTIMIZER and each.bound is not Bound.COMMUNICATION
+    ]
     update = [each for each in profile.layers if each.phase is Phase.OPTIMIZER]
-    saved_ms = real * sum(each.host_wait_ms for each in update)
-    saved_ms += sum(_above_floor(each) for each in update if each.bound is Bound.LATENCY)
-    yield Bound.HOST, "fused_optimizer", saved_ms, "if the update becomes one kernel at its ceiling"
+    if precision in _FULL and (half := _half_precision(profile)):
+        yield _in_precision(network, half, profile.ceilings, bytes_left=0.5)
+    if precision in _WITHOUT_TF32 and on_gpu and _reaches(profile.ceilings, "tf32"):
+        yield _in_precision(network, "tf32", profile.ceilings, bytes_left=1.0)
+    if config is None or not config.channels_last:
+        saving = _Saving("channels_last", "true", "if all layers came down to the machine's ceilings")
+        yield _down_to(saving, network, _floor)
+    if on_gpu and (config is None or not config.cudnn_benchmark):
+        sentence = "if its convolutions took no longer than their memory traffic; a loss where image sizes vary"
+        saving = _Saving("cudnn_benchmark", "true", sentence)
+        # No bound by multiplications: what it finds may do with fewer (Winograd, FFT).
+        yield _down_to(saving, [each for each in network if _convolves(each)], lambda layer: layer.memory_ms)
+    if config is None or config.accumulation_steps > 1:
+        saving = _Saving("batch_size", "larger", "if its layers came down to the ceilings and nothing waited")
+        yield _without_waits(_down_to(saving, network, _floor), network)
+    yield from _launching_less(profile, network, update)
 
 
-def _small(layer: Layer, ceilings: Ceilings) -> bool:
-    """Whether the layer's kernels are so small that a larger batch could fill the device better. A large one that
-    reaches neither ceiling is a slow kernel, and no knob makes it another."""
-    if layer.waves is not None:
-        return layer.waves < _FEW_WAVES
-    launch_ms = 1000.0 * (ceilings.get(CeilingKind.LAUNCH) or 0.0)
-    return layer.kernels > 0 and layer.time_ms / layer.kernels < _SHORT * launch_ms
+def _launching_less(profile: Profile, network: list[Layer], update: list[Layer]) -> Iterator[_Saving]:
+    compiled = _Saving("compile", "true", "if nothing waited for Python and all elementwise work were fused away")
+    fusible = [each for each in network if each.arithmetic == "vector" and not _convolves(each)]
+    yield _without_waits(_down_to(compiled, fusible, lambda layer: 0.0), profile.layers)
+    if profile.device_type == "cuda":
+        graphs = _Saving("cuda_graphs", "true", "if the step were replayed as one graph, which wants fixed shapes")
+        yield _without_waits(graphs, profile.layers)
+    fused = _Saving("optimizer", "fused", "if the whole update cost nothing")
+    yield _without_waits(_down_to(fused, update, lambda layer: 0.0), update)
 
 
-def _above_floor(layer: Layer) -> float:
-    """What the layer takes beyond the least that the ceilings allow, in ms."""
-    return max(0.0, layer.time_ms - max(layer.compute_ms, layer.memory_ms))
+def _down_to(saving: _Saving, layers: list[Layer], floor_ms: Callable[[Layer], float]) -> _Saving:
+    for layer in layers:
+        saving.add(layer.work_bound, layer.time_ms - floor_ms(layer))
+    return saving
 
 
-def _faster(ceilings: Ceilings, precisions: Sequence[str]) -> Callable[[Layer], float]:
-    """For a layer the share of its time that is left at the best of the precisions' ceilings; 1 where none helps."""
+def _without_waits(saving: _Saving, layers: list[Layer] | tuple[Layer, ...]) -> _Saving:
+    for layer in layers:
+        saving.add(Bound.HOST, layer.host_wait_ms)
+        saving.add(Bound.LATENCY, layer.idle_before_ms - layer.host_wait_ms)
+    return saving
 
-    def left(layer: Layer) -> float:
-        kind, _, now = layer.arithmetic.partition(" ")
-        if not now:
-            return 1.0
-        today = ceilings.get(CeilingKind(kind), now)
-        best = max((ceilings.get(CeilingKind(kind), each) or 0.0 for each in precisions), default=0.0)
-        return min(1.0, today / best) if today and best else 1.0
 
-    return left
+def _in_precision(layers: list[Layer], precision: str, ceilings: Ceilings | None, *, bytes_left: float) -> _Saving:
+    """bytes_left: the share of the bytes that is left to move."""
+    rates = "half the bytes and half-precision rates" if bytes_left < 1.0 else "the rates of TF32"
+    saving = _Saving("precision", precision, f"if all layers came down to the ceilings at {rates}")
+    same_share_ms = 0.0
+    for layer in layers:
+        compute_left = _compute_left(layer, precision, ceilings)
+        # Where today's floor lies above the time, it is wrong by as much in the other precision.
+        real = min(1.0, layer.time_ms / floor_ms) if (floor_ms := _floor(layer)) else 0.0
+        left_ms = real * max(compute_left * layer.compute_ms, bytes_left * layer.memory_ms)
+        saving.add(layer.work_bound, layer.time_ms - left_ms)
+        if real and layer.work_bound in (Bound.COMPUTE, Bound.MEMORY) and layer.bound is not Bound.HOST:
+            same_share_ms += layer.time_ms * (1.0 - left_ms / (real * floor_ms))
+    saving.same_share_ms = same_share_ms
+    return saving
+
+
+def _compute_left(layer: Layer, precision: str, ceilings: Ceilings | None) -> float:
+    """The share of the least time for a layer's FLOPs that is left in another precision."""
+    _, _, now = layer.arithmetic.partition(" ")
+    if not now:  # outside tensor cores half precision computes at most twice as fast (two numbers a register)
+        return 0.5 if precision in _HALF else 1.0
+    today, then = (_reaches(ceilings, each) for each in (now, precision))
+    return min(1.0, today / then) if today and then else 1.0
+
+
+def _half_precision(profile: Profile) -> str | None:
+    """The half precision that the device computes fastest in; None where none is faster than fp32.
+
+    By its ceilings: a GPU without bf16 (V100, T4) has fp16. Without ceilings a GPU is taken to have one."""
+    if not _reaches(profile.ceilings, "fp32"):
+        return "bf16" if profile.device_type == "cuda" else None
+    reached = {each: _reaches(profile.ceilings, each) or 0.0 for each in _HALF}
+    best = max(_HALF, key=reached.__getitem__)
+    return best if reached[best] > (_reaches(profile.ceilings, "fp32") or 0.0) else None
+
+
+def _reaches(ceilings: Ceilings | None, precision: str) -> float | None:
+    """FLOP/s of the units for a precision, whichever operator feeds them."""
+    found = [ceilings.get(kind, precision) for kind in _TENSOR_KINDS] if ceilings else []
+    return max((each for each in found if each), default=None)
+
+
+def _floor(layer: Layer) -> float:
+    """The least time that the ceilings allow for a layer, in ms."""
+    return max(layer.compute_ms, layer.memory_ms)
+
+
+def _convolves(layer: Layer) -> bool:
+    return layer.arithmetic.startswith(CeilingKind.CONVOLUTION.value) or "Conv" in layer.module

@@ -14,8 +14,16 @@ from autotune.config import Precision, TrainingConfig
 from autotune.errors import TraceError
 from autotune.nvml_record import NvmlSeries
 from autotune.probes.advice import advice_for
-from autotune.probes.attribution import costs_of, layers_of, places_of, unmodelled_of, work_of
-from autotune.probes.roofline import Roof, bound_of
+from autotune.probes.attribution import (
+    TensorLists,
+    Waits,
+    costs_of,
+    layers_of,
+    places_of,
+    unmodelled_of,
+    work_of,
+)
+from autotune.probes.roofline import Roof
 from autotune.probes.traces import Trace, TraceStep, link, read_trace, steps_of
 from autotune.profile_record import (
     UNATTRIBUTED,
@@ -28,8 +36,6 @@ from autotune.records import DeviceState, Machine
 
 __all__ = ["profile_of_trace"]
 
-# Cores that other processes kept busy: below this it is the system's own housekeeping.
-_BUSY_CORES = 0.25
 # TF32 came with Ampere.
 _TF32_FROM = (8, 0)
 _PRECISE = {
@@ -51,12 +57,10 @@ def profile_of_trace(path: str | Path, *, ceilings: Ceilings | None = None) -> P
     steps = steps_of(trace, links)
     places = places_of(trace, links)
     work = work_of(trace, links, steps, places.parent)
-    costs = costs_of(trace, places.parent)
+    costs = costs_of(trace, places.parent, facts.tensor_lists)
     ceilings = ceilings or facts.ceilings or _datasheet(trace)
     roof = _roof(trace, facts, ceilings or Ceilings(ceilings=(), measured=False))
-    layers = layers_of(trace, links, steps, places, work, costs, roof, facts.modules)
     busy_ms, idle_ms = (each / len(steps) / 1e6 for each in (work.busy_ns, work.idle_ns))
-    unattributed_ms = sum(layer.time_ms for layer in layers if layer.layer == UNATTRIBUTED)
     profile = Profile(
         model=facts.model or Path(path).name,
         config=facts.config,
@@ -67,8 +71,9 @@ def profile_of_trace(path: str | Path, *, ceilings: Ceilings | None = None) -> P
         profiled_step_ms=tuple(each / 1e6 for each in work.steps_ns),
         busy_ms=busy_ms,
         idle_ms=idle_ms,
-        coverage=1.0 - unattributed_ms / busy_ms,
-        layers=layers,
+        coverage=0.0,
+        by_operator=places.by_operator,
+        layers=(),
         classes=(),
         unmodelled=unmodelled_of(trace, work, costs),
         ceilings=ceilings,
@@ -76,10 +81,11 @@ def profile_of_trace(path: str | Path, *, ceilings: Ceilings | None = None) -> P
         nvml=facts.nvml,
         notes=tuple(_notes(trace, steps, facts, ceilings, by_operator=places.by_operator)),
     )
-    half_precision = facts.machine.native_bf16 if facts.machine else trace.has_device_events
-    return profile.model_copy(
-        update={"classes": tuple(_totals(profile)), "advice": advice_for(profile, half_precision=half_precision)}
-    )
+    waits = Waits.of(work, profile.waiting_ms)
+    layers = layers_of(trace, links, steps, places, work, costs, roof, facts.modules, waits)
+    unattributed_ms = sum(layer.time_ms for layer in layers if layer.layer == UNATTRIBUTED)
+    profile = profile.model_copy(update={"layers": layers, "coverage": 1.0 - unattributed_ms / busy_ms})
+    return profile.model_copy(update={"classes": tuple(_totals(profile)), "advice": advice_for(profile)})
 
 
 class _Facts:
@@ -92,6 +98,7 @@ class _Facts:
         self.config = TrainingConfig(**content["config"]) if content.get("config") else None
         self.machine = Machine(**content["machine"]) if content.get("machine") else None
         self.ceilings = Ceilings(**content["ceilings"]) if content.get("ceilings") else None
+        self.tensor_lists = TensorLists.of(content.get("tensor_lists", {}))
         self.state = DeviceState(**content.get("state", {}))
         self.nvml = NvmlSeries(**content["nvml"]) if content.get("nvml") else None
 
@@ -100,7 +107,7 @@ def _facts(trace: Trace) -> _Facts:
     try:
         content = json.loads(trace.recorded or b"{}")
         return _Facts(content if isinstance(content, dict) else {})
-    except (ValueError, ValidationError, TypeError) as error:
+    except (ValueError, ValidationError, TypeError, AttributeError) as error:
         line = str(error).splitlines()[0]
         raise TraceError(
             f"{trace.path}: what autotune wrote into it cannot be read ({line}); record it again"
@@ -136,16 +143,12 @@ def _totals(profile: Profile) -> Iterator[ClassTotal]:
     time_ms = dict.fromkeys(Bound, 0.0)
     counts = dict.fromkeys(Bound, 0)
     for layer in profile.layers:
-        counts[layer.bound] += 1
-        bound = layer.bound
-        if bound is Bound.HOST:
-            bound, _ = bound_of(layer.time_ms, layer.compute_ms, layer.memory_ms, modelled=layer.modelled)
-        time_ms[bound] += layer.time_ms
+        counts[layer.work_bound] += 1
+        time_ms[layer.work_bound] += layer.time_ms
+    counts[Bound.HOST] = sum(layer.bound is Bound.HOST for layer in profile.layers)
+    time_ms[Bound.HOST] = profile.host_ms
     # A gap before a kernel that was launched in time is the device's own.
-    own_gaps_ms = sum(layer.idle_before_ms - layer.host_wait_ms for layer in profile.layers)
-    own_gaps_ms = min(own_gaps_ms, profile.waiting_ms)
-    time_ms[Bound.LATENCY] += own_gaps_ms
-    time_ms[Bound.HOST] += profile.waiting_ms - own_gaps_ms
+    time_ms[Bound.LATENCY] += sum(layer.idle_before_ms - layer.host_wait_ms for layer in profile.layers)
     for bound in sorted(Bound, key=lambda bound: -time_ms[bound]):
         if time_ms[bound] > 0.0 or counts[bound]:
             yield ClassTotal(bound=bound, time_ms=time_ms[bound], layers=counts[bound])
@@ -164,18 +167,8 @@ def _notes(
         yield "The ceilings are the datasheet's, which no kernel reaches: more layers look latency-bound than are."
     if not (trace.operators.signature >= 0).any():
         yield "The trace holds no shapes: nothing has a cost. Record with record_shapes=True."
-    yield from _disturbances(facts.state)
     if facts.nvml:
         yield from _counters(facts.nvml)
-
-
-def _disturbances(state: DeviceState) -> Iterator[str]:
-    if (state.cpu_load_by_others or 0.0) > _BUSY_CORES:
-        yield f"Other processes kept {state.cpu_load_by_others:.1f} cores busy while the steps were timed."
-    if state.other_gpu_processes:
-        yield f"{state.other_gpu_processes} other processes were on the GPU while the steps were timed."
-    if state.throttled:
-        yield f"The GPU was slowed down while the steps were timed: {', '.join(state.throttled)}."
 
 
 def _counters(series: NvmlSeries) -> Iterator[str]:

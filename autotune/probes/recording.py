@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +17,14 @@ from torch import nn
 from torch.profiler import ProfilerActivity
 
 from autotune.errors import DeviceError
+from autotune.probes.tensor_lists import tensor_lists
 from autotune.ranges import LAYER, MODEL, STEP, opened
 
 __all__ = ["METADATA", "layers_named", "record"]
 
 # The key under which a trace keeps what the analysis must know beside the events.
 METADATA = "autotune"
+_CHUNK_BYTES = 1 << 20
 
 
 def record(
@@ -33,7 +38,8 @@ def record(
     """Run step(number) for each number under the profiler and export the trace to path (gzip where it ends in .gz).
 
     On CUDA one more step comes first, outside the ranges of the steps: the first one under the profiler also sets up
-    its counters. facts go into the trace, with the modules' classes, so that the trace explains itself elsewhere.
+    its counters. facts go into the trace, with the modules' classes and the operators' lists of tensors, so that the
+    trace explains itself elsewhere.
     Raises DeviceError where the device has no profiler support; whatever step raises, with no file left behind.
     """
     activities = [ProfilerActivity.CPU]
@@ -50,9 +56,19 @@ def record(
                 step(number)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        modules = {name or MODEL: type(module).__name__ for name, module in model.named_modules()}
-        profiler.add_metadata_json(METADATA, json.dumps({**facts, "modules": modules}))
-    profiler.export_chrome_trace(str(path))
+    modules = {name or MODEL: type(module).__name__ for name, module in model.named_modules()}
+    _export(profiler, path, {**facts, "modules": modules, "tensor_lists": tensor_lists(profiler)})
+
+
+def _export(profiler: torch.profiler.profile, path: Path, facts: dict[str, Any]) -> None:
+    """The trace with facts at its head: the profiler takes metadata only while it runs, and some are known later."""
+    with tempfile.TemporaryDirectory(prefix=".autotune-", dir=path.parent) as folder:
+        plain = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(plain))
+        with plain.open("rb") as source, (gzip.open if path.suffix == ".gz" else open)(path, "wb") as target:
+            opening, _, rest = source.read(_CHUNK_BYTES).partition(b"{")
+            target.write(opening + b'{"' + METADATA.encode() + b'": ' + json.dumps(facts).encode() + b"," + rest)
+            shutil.copyfileobj(source, target, _CHUNK_BYTES)
 
 
 @contextmanager

@@ -49,10 +49,10 @@ class Roof:
         reached = reached or self.ceilings.get(CeilingKind.VECTOR)
         return 1000.0 * cost.flops / reached if reached else 0.0
 
-    def memory_ms(self, cost: Cost) -> float:
-        """The least time for the cost's bytes: 0 where no ceiling is known."""
+    def memory_ms(self, moved_bytes: float) -> float:
+        """The least time to move bytes within the device's memory: 0 where no ceiling is known."""
         reached = self.ceilings.get(CeilingKind.COPY)
-        return 1000.0 * cost.bytes / reached if reached else 0.0
+        return 1000.0 * moved_bytes / reached if reached else 0.0
 
     def host_copy_ms(self, moved_bytes: float) -> float:
         """The least time for a copy between the host's memory and the device's; the device's own where not known."""
@@ -67,16 +67,11 @@ class Roof:
         return "tf32" if precision == "fp32" and tf32 else precision
 
 
-def bound_of(
-    time_ms: float, compute_ms: float, memory_ms: float, *, host_wait_ms: float = 0.0, modelled: float = 1.0
-) -> tuple[Bound, bool]:
-    """Why a layer takes time_ms of the device's time, and whether compute and memory weigh the same (within 10%).
+def bound_of(time_ms: float, compute_ms: float, memory_ms: float, *, modelled: float = 1.0) -> tuple[Bound, bool]:
+    """What bounds a layer's work, time_ms on the device, and whether compute and memory weigh the same (within 10%).
 
-    compute_ms, memory_ms: the least that the ceilings allow. host_wait_ms: how long the device waited for the layer's
-    launches: more than it then worked, and nothing else matters. modelled: share of time_ms that has a cost.
+    compute_ms, memory_ms: the least that the ceilings allow. modelled: share of time_ms that has a cost.
     """
-    if host_wait_ms > time_ms:
-        return Bound.HOST, False
     if modelled < _MODELLED:
         return Bound.UNMODELLED, False
     longest = max(compute_ms, memory_ms)

@@ -138,7 +138,7 @@ def _flagged(profile: Profile, selection: Selection) -> Iterator[str]:
     where = f", {'none' if hidden == flagged else flagged - hidden} of them shown," if hidden else ""
     yield (
         f"! {_layers(flagged)}{where} above 110% of a ceiling: a wrong cost or ceiling, or caches served what memory "
-        "is counted for."
+        "is counted for." + (" Small layers on a CPU stay in its caches." if profile.device_type == "cpu" else "")
     )
 
 

@@ -23,9 +23,9 @@ TRACE = "trace.json.gz"
 
 # The time of unprofiled steps settles late; as for a trial, three steps come before those that count.
 _WARMUP_STEPS = 3
-# Steps that are timed: what fits into this time, within these bounds; the first of them are recorded as well.
+# Steps that are timed: rounds over those that are recorded, what fits into this time, within these bounds.
 _STEPS_S = 4.0
-_TIMED_AT_MOST, _RECORDED_AT_MOST = 20, 3
+_TIMED_AT_MOST, _RECORDED_AT_MOST = 21, 3
 _CEILINGS_TIMEOUT_S = 120.0
 _STEP_TIMEOUT_S = 600.0
 # A recorded step takes longer than a plain one, and its trace has yet to be written.
@@ -74,8 +74,10 @@ def _profile(
     ceilings = session.ceilings(machine, _CEILINGS_TIMEOUT_S)
     say(f"timing the training step with {config.label()}")
     warmup_ms = [session.step(0, _STEP_TIMEOUT_S).ms for _ in range(_WARMUP_STEPS)]
-    affordable = round(_STEPS_S / (warmup_ms[-1] / 1000.0))
-    numbers = range(min(_TIMED_AT_MOST, max(1, affordable)))
+    affordable = min(_TIMED_AT_MOST, max(1, round(_STEPS_S / (warmup_ms[-1] / 1000.0))))
+    recorded = range(min(_RECORDED_AT_MOST, affordable))
+    # The same images with and without the profiler: a step's time follows from its images.
+    numbers = [*recorded] * (affordable // len(recorded))
     probe = StateProbe(machine, queries=ALL)
     cpu_before_s = session.cpu_s()
     try:
@@ -93,7 +95,6 @@ def _profile(
         "state": json.loads(state.to_json()),
         "nvml": json.loads(probe.nvml.to_json()) if probe.nvml else None,
     }
-    recorded = numbers[:_RECORDED_AT_MOST]
     with tempfile.TemporaryDirectory(prefix=".autotune-", dir=directory) as folder:
         path = Path(folder) / TRACE
         timeout_s = _WRITING_S + _RECORDING_FACTOR * sum(samples_ms) / 1000.0

@@ -18,7 +18,6 @@ CEILINGS = Ceilings(
         Ceiling(kind=CeilingKind.MATRIX, precision="fp32", samples=(50e12,)),
         Ceiling(kind=CeilingKind.MATRIX, precision="tf32", samples=(200e12,)),
         Ceiling(kind=CeilingKind.MATRIX, precision="bf16", samples=(500e12,)),
-        Ceiling(kind=CeilingKind.LAUNCH, samples=(5e-6,)),
     )
 )
 
@@ -27,111 +26,139 @@ def _layer(bound: Bound, time_ms: float, **more: Any) -> Layer:
     values = {
         "layer": "head", "phase": Phase.FORWARD, "time_ms": time_ms, "kernels": 10.0, "flops": 1e9, "bytes": 1e6,
         "compute_ms": 0.0, "memory_ms": 0.0, "idle_before_ms": 0.0, "host_wait_ms": 0.0, "modelled": 1.0,
-        "arithmetic": "matrix fp32", "waves": 10.0, "bound": bound,
+        "arithmetic": "matrix fp32", "waves": 10.0, "bound": bound, "work_bound": bound,
     }  # fmt: skip
     return Layer(**{**values, **more})
 
 
 def _advice(
-    *layers: Layer, config: TrainingConfig | None = CONFIG, on_cpu: bool = False, half_precision: bool = True
-) -> list[Advice]:
+    *layers: Layer, config: TrainingConfig | None = CONFIG, device_type: str = "cuda", ceilings: Ceilings = CEILINGS
+) -> dict[str, Advice]:
+    """By knob and value."""
     profile = Profile(
         model="tiny",
         config=config,
         device="a device",
-        device_type="cpu" if on_cpu else "cuda",
+        device_type=device_type,
         profiled_step_ms=(100.0,),
         busy_ms=sum(layer.time_ms for layer in layers),
         idle_ms=sum(layer.idle_before_ms for layer in layers),
         coverage=1.0,
         layers=layers,
         classes=(),
-        ceilings=CEILINGS,
+        ceilings=ceilings,
     )
-    return list(advice_for(profile, half_precision=half_precision))
+    return {f"{each.knob} {each.value}": each for each in advice_for(profile)}
 
 
-def _bounds(found: list[Advice], bound: Bound) -> dict[str, float]:
-    return {each.knob: each.speedup_at_most for each in found if each.bound is bound}
+def test_half_precision_brings_each_layer_down_to_half_the_bytes_and_the_faster_rate_at_best() -> None:
+    found = _advice(
+        _layer(Bound.MEMORY, 60.0, memory_ms=48.0, compute_ms=10.0), _layer(Bound.COMPUTE, 40.0, compute_ms=30.0)
+    )["precision bf16"]
+    # 24 ms for half the bytes; 3 ms at ten times the rate.
+    assert found.speedup_at_most == pytest.approx(100.0 / (24.0 + 3.0))
+    assert found.saved_ms == {Bound.MEMORY: pytest.approx(36.0), Bound.COMPUTE: pytest.approx(37.0)}
+    assert found.bound is Bound.COMPUTE
+    # At today's share of the ceilings: 60 * 24/48 and 40 * 3/30.
+    assert found.speedup_at_same_share == pytest.approx(100.0 / (30.0 + 4.0))
 
 
-def test_memory_bound_time_halves_at_most_with_the_bytes_and_comes_down_to_the_ceiling_at_most() -> None:
-    found = _advice(_layer(Bound.MEMORY, 60.0, memory_ms=45.0), _layer(Bound.COMPUTE, 40.0, arithmetic="vector"))
-    assert _bounds(found, Bound.MEMORY) == {
-        "precision": pytest.approx(100.0 / 70.0),
-        "channels_last": pytest.approx(100.0 / 85.0),
-    }
+def test_a_layer_that_no_ceiling_explains_bounds_what_a_precision_can_bring_and_promises_nothing() -> None:
+    found = _advice(_layer(Bound.LATENCY, 100.0, memory_ms=20.0))["precision bf16"]
+    assert found.speedup_at_most == pytest.approx(10.0)
+    assert found.speedup_at_same_share == 1.0
 
 
-def test_compute_bound_time_shrinks_by_what_this_machine_reaches_in_another_precision() -> None:
-    found = _advice(_layer(Bound.COMPUTE, 50.0), _layer(Bound.MEMORY, 50.0, memory_ms=50.0))
-    assert _bounds(found, Bound.COMPUTE) == {
-        "precision": pytest.approx(100.0 / (50.0 + 50.0 / 10.0)),
-        "precision tf32": pytest.approx(100.0 / (50.0 + 50.0 / 4.0)),
-    }
+def test_a_layer_above_its_ceiling_is_still_helped_by_half_the_bytes() -> None:
+    found = _advice(_layer(Bound.MEMORY, 100.0, memory_ms=250.0))["precision bf16"]
+    assert found.speedup_at_most == found.speedup_at_same_share == pytest.approx(2.0)
 
 
-def test_what_is_in_use_already_is_not_advised() -> None:
-    half = CONFIG.model_copy(update={"precision": Precision.BF16, "channels_last": True})
-    assert _advice(_layer(Bound.COMPUTE, 50.0), _layer(Bound.MEMORY, 50.0, memory_ms=40.0), config=half) == []
+def test_tf32_leaves_the_bytes_as_they_are() -> None:
+    found = _advice(_layer(Bound.COMPUTE, 100.0, compute_ms=80.0, memory_ms=40.0))
+    assert found["precision tf32"].speedup_at_most == pytest.approx(100.0 / 40.0)
+    assert found["precision bf16"].speedup_at_most == pytest.approx(100.0 / 20.0)
+
+
+def test_a_gpu_of_fp16_alone_is_advised_to_use_it() -> None:
+    v100 = Ceilings(
+        ceilings=(
+            Ceiling(kind=CeilingKind.MATRIX, precision="fp32", samples=(14e12,)),
+            Ceiling(kind=CeilingKind.MATRIX, precision="fp16", samples=(98e12,)),
+        )
+    )
+    found = _advice(_layer(Bound.COMPUTE, 100.0, compute_ms=70.0), ceilings=v100)
+    assert found["precision fp16"].speedup_at_most == pytest.approx(10.0)
+    assert "precision tf32" not in found
 
 
 def test_a_processor_without_half_precision_is_not_advised_to_use_it() -> None:
-    found = _advice(_layer(Bound.COMPUTE, 50.0), on_cpu=True, half_precision=False)
-    assert found == []
+    plain = Ceilings(ceilings=(Ceiling(kind=CeilingKind.MATRIX, precision="fp32", samples=(1e12,)),))
+    found = _advice(_layer(Bound.COMPUTE, 50.0, compute_ms=50.0), device_type="cpu", ceilings=plain)
+    assert found == {}
 
 
-def test_small_kernels_are_helped_by_a_larger_batch_and_slow_large_ones_by_nothing() -> None:
-    small = _layer(Bound.LATENCY, 40.0, memory_ms=10.0, waves=0.5)
-    slow = _layer(Bound.LATENCY, 60.0, memory_ms=10.0, waves=20.0)
-    assert _bounds(_advice(small, slow), Bound.LATENCY) == {"batch_size": pytest.approx(100.0 / 70.0)}
+def test_what_is_in_use_already_is_not_advised() -> None:
+    update = {"precision": Precision.BF16, "channels_last": True, "cudnn_benchmark": True}
+    tuned = CONFIG.model_copy(update=update)
+    assert _advice(_layer(Bound.COMPUTE, 50.0), _layer(Bound.MEMORY, 50.0), config=tuned) == {}
 
 
-def test_on_a_cpu_small_is_measured_by_the_smallest_operator() -> None:
-    small = _layer(Bound.LATENCY, 0.5, kernels=10.0, waves=None)  # 50 us each, where the least is 5
-    slow = _layer(Bound.LATENCY, 0.5, kernels=1.0, waves=None)
-    found = _advice(small, slow, on_cpu=True, half_precision=False)
-    assert _bounds(found, Bound.LATENCY) == {"batch_size": pytest.approx(2.0)}
+def test_channels_last_can_bring_layers_of_every_class_down_to_their_ceilings() -> None:
+    found = _advice(_layer(Bound.LATENCY, 50.0, memory_ms=10.0), _layer(Bound.MEMORY, 50.0, memory_ms=40.0))
+    assert found["channels_last true"].speedup_at_most == pytest.approx(2.0)
+    assert found["channels_last true"].speedup_at_same_share is None
 
 
-def test_waiting_for_the_host_bounds_what_larger_batches_graphs_and_a_fused_update_can_bring() -> None:
-    waiting = _layer(Bound.HOST, 30.0, memory_ms=30.0, idle_before_ms=50.0, host_wait_ms=50.0)
+def test_the_choice_of_algorithms_moves_convolutions_alone_and_these_to_their_bytes() -> None:
+    convolution = _layer(Bound.COMPUTE, 50.0, arithmetic="convolution tf32", compute_ms=50.0, memory_ms=10.0)
+    found = _advice(convolution, _layer(Bound.COMPUTE, 50.0))
+    assert found["cudnn_benchmark true"].speedup_at_most == pytest.approx(100.0 / 60.0)
+    assert "cudnn_benchmark true" not in _advice(convolution, device_type="cpu")
+
+
+def test_a_larger_batch_is_advised_where_the_effective_batch_has_room_for_it_and_only_there() -> None:
+    layer = _layer(Bound.LATENCY, 40.0, memory_ms=10.0, idle_before_ms=60.0, host_wait_ms=40.0)
+    assert "batch_size larger" not in _advice(layer)
+    split = CONFIG.model_copy(update={"batch_size": 2, "accumulation_steps": 2})
+    found = _advice(layer, config=split)["batch_size larger"]
+    assert found.speedup_at_most == pytest.approx(100.0 / 10.0)
+    assert found.saved_ms == {Bound.LATENCY: pytest.approx(50.0), Bound.HOST: pytest.approx(40.0)}
+
+
+def test_waiting_bounds_what_graphs_and_a_fused_update_can_bring() -> None:
+    waiting = _layer(Bound.HOST, 30.0, memory_ms=30.0, idle_before_ms=50.0, host_wait_ms=50.0, work_bound=Bound.MEMORY)
     update = _layer(
         Bound.LATENCY, 10.0, memory_ms=5.0, layer="(optimizer)", phase=Phase.OPTIMIZER, idle_before_ms=10.0,
         host_wait_ms=10.0,
     )  # fmt: skip
-    assert _bounds(_advice(waiting, update), Bound.HOST) == {
-        "batch_size": pytest.approx(100.0 / 40.0),
-        "compile": pytest.approx(100.0 / 40.0),
-        "cuda_graphs": pytest.approx(100.0 / 40.0),
-        "fused_optimizer": pytest.approx(100.0 / 85.0),
-    }
+    found = _advice(waiting, update)
+    assert found["cuda_graphs true"].speedup_at_most == pytest.approx(100.0 / 40.0)
+    assert found["compile true"].speedup_at_most == pytest.approx(100.0 / 40.0)
+    assert found["optimizer fused"].speedup_at_most == pytest.approx(100.0 / 80.0)
+    # What a host-bound layer computes is not lost to the other knobs.
+    assert found["precision bf16"].saved_ms == {Bound.MEMORY: pytest.approx(15.0)}
+    assert found["precision bf16"].speedup_at_same_share == 1.0
+
+
+def test_fused_code_can_make_elementwise_layers_vanish_but_no_convolution() -> None:
+    found = _advice(
+        _layer(Bound.MEMORY, 40.0, arithmetic="vector", module="BatchNorm2d"),
+        _layer(Bound.MEMORY, 60.0, arithmetic="vector", module="Conv2d"),
+    )
+    assert found["compile true"].speedup_at_most == pytest.approx(100.0 / 60.0)
 
 
 def test_what_brings_next_to_nothing_is_not_said_and_the_largest_comes_first() -> None:
-    small = _layer(Bound.HOST, 1.0, idle_before_ms=1.5, host_wait_ms=1.5)
+    small = _layer(Bound.HOST, 1.0, idle_before_ms=1.5, host_wait_ms=1.5, work_bound=Bound.LATENCY)
     found = _advice(_layer(Bound.MEMORY, 99.0, memory_ms=98.9), small)
-    assert [each.knob for each in found] == ["precision"]
-    many = _advice(_layer(Bound.COMPUTE, 50.0), _layer(Bound.MEMORY, 50.0, memory_ms=40.0))
+    assert "cuda_graphs true" not in found
+    many = list(_advice(_layer(Bound.COMPUTE, 50.0), _layer(Bound.MEMORY, 50.0, memory_ms=40.0)).values())
     assert [each.speedup_at_most for each in many] == sorted((each.speedup_at_most for each in many), reverse=True)
 
 
-def test_waiting_that_the_profiler_caused_is_not_there_to_be_saved() -> None:
-    layer = _layer(Bound.HOST, 50.0, idle_before_ms=100.0, host_wait_ms=100.0)
-    profile = Profile(
-        model="tiny",
-        config=CONFIG,
-        device="a GPU",
-        device_type="cuda",
-        step_samples_ms=(75.0,),
-        profiled_step_ms=(150.0,),
-        busy_ms=50.0,
-        idle_ms=100.0,
-        coverage=1.0,
-        layers=(layer,),
-        classes=(),
-    )
-    assert profile.waiting_ms == 25.0
-    assert profile.inflation == 2.0
-    (first, *_) = advice_for(profile, half_precision=True)
-    assert first.speedup_at_most == pytest.approx(75.0 / 50.0)
+def test_no_advice_is_infinite() -> None:
+    found = _advice(_layer(Bound.LATENCY, 100.0))
+    assert all(each.speedup_at_most == pytest.approx(1000.0) for each in found.values())
+    for each in found.values():
+        assert Advice.model_validate_json(each.to_json()) == each

@@ -4,10 +4,11 @@ import re
 
 import pytest
 
-from autotune.profile_record import Advice, Bound, Ceilings, Phase, Unmodelled
+from autotune.profile_record import Bound, Ceilings, Phase, Unmodelled
 from autotune.reports import profile_terminal
 from profiles import (
     EVERY_PROFILE,
+    advised,
     detector_profile,
     from_a_trace,
     host_bound_profile,
@@ -50,7 +51,8 @@ def test_long_names_are_cut_in_the_table_and_broken_in_sentences():
 def test_a_host_bound_step_is_said_first():
     first, second = profile_terminal.render(host_bound_profile()).splitlines()[:2]
     assert first == (
-        "The step is mostly host-bound: the device waited 57% of it; no layer's bound matters until it does not."
+        "The step is mostly host-bound: the device waits for Python during 56% of it; no layer's bound matters "
+        "until it does not."
     )
     assert second.startswith("frcnn_resnet50 with bf16 + channels_last, batch 16 on NVIDIA H200: 191.0 ms")
 
@@ -63,7 +65,7 @@ def test_a_step_that_is_not_host_bound_starts_with_its_time():
 
 def test_the_distortion_by_the_profiler_is_said():
     assert (
-        "Unprofiled, a step takes 100.0 ms (median of 3); profiled, 112.0 ms (median of 3): "
+        "Unprofiled, a step takes 100.0 ms (3 timed); profiled, 112.3 ms (mean of 3, on the same images): "
         "per-layer figures come from the profiled steps, which take 1.12x as long."
     ) in one_line(profile_terminal.render(detector_profile()))
     text = one_line(profile_terminal.render(from_a_trace()))
@@ -74,8 +76,9 @@ def test_the_distortion_by_the_profiler_is_said():
 def test_the_classes_are_shares_of_the_step_the_largest_first():
     lines = [line.split() for line in profile_terminal.render(detector_profile()).split("\n\n")[2].splitlines()[2:]]
     assert lines[0] == ["compute", "46.50", "46.5%", "5"]
-    assert lines[2] == ["host", "18.30", "18.3%", "1"]
-    assert [line[0] for line in lines] == ["compute", "memory", "host", "unmodelled", "latency"]
+    assert lines[2] == ["latency", "13.30", "13.3%", "2"]
+    assert lines[3] == ["host", "13.00", "13.0%", "1"]
+    assert [line[0] for line in lines] == ["compute", "memory", "latency", "host", "unmodelled"]
 
 
 def row(text: str, start: str) -> str:
@@ -140,10 +143,14 @@ def test_columns_without_a_figure_are_left_out():
 
 def test_every_piece_of_advice_shows_its_number():
     advice = tuple(
-        Advice(bound=Bound.MEMORY, knob=f"knob{n}", speedup_at_most=1.1 + n, sentence=f"Do {n}.") for n in range(4)
+        advised(f"knob{n}", 1.1 + n, sentence=f"if {n}", speedup_at_same_share=1.0 + n / 10 if n else None)
+        for n in range(4)
     )
     section = profile_terminal.render(detector_profile(advice=advice)).split("What could help:\n")[1].split("\n\n")[0]
-    assert section.splitlines() == [f"- at most {1.1 + n:.2f}x from knob{n} (memory): Do {n}." for n in (3, 2, 1, 0)]
+    lines = one_line(section).split("- at most ")[1:]
+    assert [line[:30] for line in lines] == [f"{1.1 + n:.2f}x from knob{n}=true (memory " for n in (3, 2, 1, 0)]
+    assert "if 3; 1.30x where each layer keeps the share of its ceiling" in lines[0]
+    assert lines[3] == "1.10x from knob0=true (memory 9.09 ms): if 0"
 
 
 def test_the_five_largest_operators_without_a_cost_are_named_and_the_others_summed():

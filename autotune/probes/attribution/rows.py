@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from autotune.probes.attribution.operator_costs import Costs
 from autotune.probes.attribution.places import Place, Places
+from autotune.probes.attribution.waits import Waits
 from autotune.probes.attribution.waves import waves_of
 from autotune.probes.attribution.work import Work
-from autotune.probes.costs import Cost, cost_of, parse_call
 from autotune.probes.roofline import Roof, bound_of
 from autotune.probes.traces.events import ABSENT, DeviceKind, Flags, Ints, Trace
 from autotune.probes.traces.links import Links
@@ -18,48 +19,13 @@ from autotune.probes.traces.steps import TraceStep
 from autotune.profile_record import UNATTRIBUTED, Bound, Layer, Phase, Unmodelled
 from autotune.ranges import COMMUNICATION
 
-__all__ = ["Costs", "costs_of", "layers_of", "unmodelled_of"]
+__all__ = ["layers_of", "unmodelled_of"]
 
 # In the names of cuDNN's kernels for Winograd and FFT.
 _SHORTCUTS = ("winograd", "gcgemm", "fft")
 _HOST_COPIES = ("Memcpy HtoD", "Memcpy DtoH")
-
-
-@dataclass(frozen=True, eq=False)
-class Costs:
-    """by_operator: the cost of each operator that is the outermost one with a cost. speaker: for each operator that
-    one of them which it is or lies in, or ABSENT."""
-
-    by_operator: Mapping[int, Cost]
-    speaker: Ints
-
-    @property
-    def modelled(self) -> Flags:
-        """Which operators a cost speaks for."""
-        found: Flags = self.speaker != ABSENT
-        return found
-
-
-def costs_of(trace: Trace, parent: Ints) -> Costs:
-    """What the operators of a trace cost; of nested ones the outermost speaks for all inside it."""
-    operators = trace.operators
-    known: dict[tuple[int, int], Cost | None] = {}
-    pairs = list(zip(operators.name.tolist(), operators.signature.tolist(), strict=True))
-    for name, code in set(pairs):
-        signature = trace.signatures[code] if code != ABSENT else None
-        raw = (signature.dims, signature.types, signature.concrete) if signature else (b"", b"", b"")
-        known[name, code] = cost_of(parse_call(trace.names[name], *raw))
-    costed = np.fromiter((known[pair] is not None for pair in pairs), dtype=bool, count=len(pairs))
-    # Autocast calls an operator again, on inputs that it has cast: the inner call is what runs.
-    again = np.flatnonzero((parent != ABSENT) & (operators.name == np.append(operators.name, ABSENT)[parent]) & costed)
-    costed[parent[again]] = False
-    speaker = np.where(costed, np.arange(len(pairs)), ABSENT)
-    above = parent.copy()
-    while (above != ABSENT).any():
-        speaker = np.where(np.append(costed, False)[above], above, speaker)
-        above = np.append(parent, ABSENT)[above]
-    found = ((row, known[pairs[row]]) for row in np.unique(speaker[speaker != ABSENT]).tolist())
-    return Costs({row: cost for row, cost in found if cost is not None}, speaker)
+# A byte that crosses to the host or from it counts twice in a cost: as read and as written.
+_CROSSING = 2
 
 
 @dataclass
@@ -91,13 +57,14 @@ def layers_of(
     costs: Costs,
     roof: Roof,
     modules: Mapping[str, str],
+    waits: Waits,
 ) -> tuple[Layer, ...]:
     """The rows of a profile, per step, in the order in which the layers first ran. Their times sum to the busy time."""
     rows: dict[Place, _Row] = {}
     _add_work(rows, trace, links, places, work, costs)
     _add_costs(rows, places, costs, roof, _in_steps(trace, steps), _from_host(trace, links, costs))
     ordered = sorted(rows.items(), key=lambda item: (tuple(Phase).index(item[0].phase), item[1].first))
-    return tuple(_layer(place, row, len(steps), modules) for place, row in ordered)
+    return tuple(_layer(place, row, len(steps), modules, waits) for place, row in ordered)
 
 
 def _add_work(rows: dict[Place, _Row], trace: Trace, links: Links, places: Places, work: Work, costs: Costs) -> None:
@@ -179,23 +146,25 @@ def _add_costs(
         row = rows.get(places.names[places.codes[operator]])
         if row is None:  # it took no time on the device: its result had its own, or it moved nothing
             continue
+        crossed = min(from_host.get(operator, 0), cost.bytes / _CROSSING)
         row.flops += cost.flops
         row.bytes += cost.bytes
         row.compute_ms += roof.compute_ms(cost)
-        row.memory_ms += roof.host_copy_ms(from_host[operator]) if operator in from_host else roof.memory_ms(cost)
+        row.memory_ms += roof.memory_ms(cost.bytes - _CROSSING * crossed) + roof.host_copy_ms(crossed)
         if cost.flops:
             words = roof.arithmetic(cost)
             row.flops_by_ceiling[words] = row.flops_by_ceiling.get(words, 0.0) + cost.flops
 
 
-def _layer(place: Place, row: _Row, steps: int, modules: Mapping[str, str]) -> Layer:
+def _layer(place: Place, row: _Row, steps: int, modules: Mapping[str, str], waits: Waits) -> Layer:
     time_ms = row.time_ns / steps / 1e6
     modelled = row.modelled_ns / row.time_ns if row.time_ns else 0.0
     compute_ms, memory_ms = row.compute_ms / steps, row.memory_ms / steps
-    host_wait_ms = row.host_wait_ns / steps / 1e6
-    bound, balanced = bound_of(time_ms, compute_ms, memory_ms, host_wait_ms=host_wait_ms, modelled=modelled)
+    host_wait_ms = waits.host * row.host_wait_ns / steps / 1e6
+    own_gap_ms = waits.own * (row.idle_before_ns - row.host_wait_ns) / steps / 1e6
+    work_bound, balanced = bound_of(time_ms, compute_ms, memory_ms, modelled=modelled)
     if place.layer == COMMUNICATION:
-        bound, balanced = Bound.COMMUNICATION, False
+        work_bound, balanced = Bound.COMMUNICATION, False
     arithmetic = max(row.flops_by_ceiling, key=row.flops_by_ceiling.__getitem__, default="")
     return Layer(
         layer=place.layer,
@@ -207,13 +176,14 @@ def _layer(place: Place, row: _Row, steps: int, modules: Mapping[str, str]) -> L
         bytes=row.bytes / steps,
         compute_ms=compute_ms,
         memory_ms=memory_ms,
-        idle_before_ms=row.idle_before_ns / steps / 1e6,
+        idle_before_ms=own_gap_ms + host_wait_ms,
         host_wait_ms=host_wait_ms,
         waves=row.wave_ns / row.grids_ns if row.grids_ns else None,
         modelled=modelled,
         arithmetic=arithmetic,
-        bound=bound,
-        balanced=balanced,
+        bound=Bound.HOST if host_wait_ms > time_ms else work_bound,
+        work_bound=work_bound,
+        balanced=balanced and host_wait_ms <= time_ms,
         fewer_multiplications=row.shortcut_ns > row.time_ns / 2,
     )
 

@@ -1,6 +1,6 @@
 """Optimizer steps over lists of tensors: `_foreach` operators, fused optimizers, and the gradient scaler's.
 
-The single-tensor operators (addcmul_, lerp_) are elementwise. A list's types are not recorded: see parse_call.
+The single-tensor operators (addcmul_, lerp_) are elementwise. What a trace tells of a list: see parse_call.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
+from types import MappingProxyType
 
 import msgspec
 
@@ -17,12 +19,19 @@ _NOTHING = frozenset(("", "GenericList", "None", "Device", "String"))
 _UNKNOWN_LIST_DTYPE = "float"
 
 
-def parse_call(name: str, dims_json: bytes, types_json: bytes, concrete_json: bytes) -> Call:
+def parse_call(
+    name: str,
+    dims_json: bytes,
+    types_json: bytes,
+    concrete_json: bytes,
+    lists: Mapping[int, tuple[Tensor, ...]] = MappingProxyType({}),
+) -> Call:
     """The call of which an exported trace tells `Input Dims`, `Input type` and `Concrete Inputs`, as raw JSON.
 
     Each may be b"": a trace without shapes, or one older than concrete inputs. What was not recorded, or is not as
-    torch.profiler writes it, is an argument None. A list of tensors has its members' shapes but not their types: they
-    get the type of the call's first other tensor of one dimension or more, or of any, or float.
+    torch.profiler writes it, is an argument None. lists: whole lists of tensors by their place, where autotune recorded
+    them. Of other lists a trace has the members' shapes but not their types: they get the type of the call's first
+    other tensor of one dimension or more, or of any, or float; and of a long list it has nothing.
     """
     dims, types, concrete = _list(dims_json), _list(types_json), _list(concrete_json)
     arguments: list[Argument] = []
@@ -34,6 +43,9 @@ def parse_call(name: str, dims_json: bytes, types_json: bytes, concrete_json: by
             tuple(Tensor(member.dims, dtype) for member in argument) if isinstance(argument, tuple) else argument
             for argument in arguments
         ]
+    for place, members in lists.items():
+        if place < len(arguments):
+            arguments[place] = members
     return Call(name, tuple(arguments))
 
 
@@ -62,7 +74,8 @@ def _argument(dims: object, dtype: object, concrete: object) -> Argument:
 
 
 def _members(dims: object) -> tuple[Tensor, ...] | None:
-    if not isinstance(dims, list):
+    # [] stands for more than 30 tensors, and no operator on a list of none does anything.
+    if not isinstance(dims, list) or not dims:
         return None
     shapes = [_shape(member) for member in dims]
     return tuple(Tensor(shape, "") for shape in shapes if shape is not None) if None not in shapes else None

@@ -225,5 +225,5 @@ def test_a_detector_recorded_elsewhere_is_analysed(traces: Path) -> None:
     assert profile.ceilings is not None
     assert not profile.ceilings.measured
     # A whole trace with pauses between its parts: the device waited for a good part of it.
-    assert 0.3 < profile.idle_share < 0.6
+    assert 0.3 < profile.host_share < 0.6
     assert not any(layer.above_ceiling for layer in profile.layers if layer.time_ms > 0.01 * profile.busy_ms)
