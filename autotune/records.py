@@ -59,6 +59,7 @@ class Stage(StrEnum):
     """The part of the search that ordered a trial."""
 
     BASELINE = "baseline"
+    MEMORY = "memory"  # the worst case alone, at a small batch
     SETTINGS = "settings"
     BATCH_SIZES = "batch_sizes"
     RACE = "race"

@@ -23,11 +23,13 @@ class SimulatedBench:
         seed: int = 0,
         first_start_s: float = 0.0,
         fails: Callable[[TrainingConfig], Outcome] = lambda config: Outcome.OK,
+        memory_limit_bytes: int | None = None,
         memory_bytes: Callable[[TrainingConfig], int] = lambda config: 1000 * config.batch_size,
     ) -> None:
         self.circumstances = where
         self.seed = seed
         self.keeps_sessions = where.on_cpu
+        self.memory_bytes = memory_limit_bytes
         self.remaining_s = budget_s
         self.trials: list[Trial] = []
         self.alive: set[TrainingConfig] = set()
@@ -46,7 +48,8 @@ class SimulatedBench:
         gave_up = order.give_up_ms is not None and 1000.0 * step_s > order.give_up_ms
         timed = outcome is Outcome.OK and not gave_up
         samples = tuple(1000.0 * step_s * self._dice.lognormvariate(0.0, self._noise) for _ in order.steps if timed)
-        duration_s = sum(samples) / 1000.0 + (0.3 + 3 * step_s if fresh else 0.0)
+        warm_up_s = 3 * step_s if order.steps else 2 * step_s / config.accumulation_steps
+        duration_s = sum(samples) / 1000.0 + (0.3 + warm_up_s if fresh else 0.0)
         if not self.trials:
             duration_s += self._first_start_s
         self.remaining_s -= duration_s
@@ -60,7 +63,7 @@ class SimulatedBench:
             outcome=outcome,
             detail="" if outcome is Outcome.OK else "as the test wants it",
             worst_case_ms=1000.0 * step_s if fresh else None,
-            warmup_ms=(1000.0 * step_s,) * 2 if fresh else (),
+            warmup_ms=(1000.0 * step_s,) * 2 if fresh and order.steps else (),
             step_ms=samples,
             steps=tuple(order.steps) if timed else (),
             peak_memory_bytes=self._memory_bytes(config),

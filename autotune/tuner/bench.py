@@ -18,6 +18,8 @@ __all__ = ["Bench", "LiveBench", "Order", "Progress", "circumstances", "fail_if_
 
 # No more warm-up steps than this, settled or not.
 _WARMUP_STEPS_AT_MOST = 10
+# Optimizer steps on the worst case after which its memory is known.
+_MEMORY_STEPS = 2
 # A step that beats the one before it on the same images by more than this says that the time had not settled yet.
 _SETTLED = 0.95
 
@@ -26,8 +28,9 @@ _SETTLED = 0.95
 class Order:
     """One measurement that a search asks for.
 
-    steps: which of the replayed batches to time, in order. keep: leave the child alive for more, where the bench can.
-    give_up_ms: a settled step slower than this ends the trial early. step_timeout_s: the longest a step may take.
+    steps: which of the replayed batches to time, in order; none for the worst case's memory alone. keep: leave the
+    child alive for more, where the bench can. give_up_ms: a settled step slower than this ends the trial early.
+    step_timeout_s: the longest a step may take.
     """
 
     stage: Stage
@@ -56,6 +59,7 @@ class Bench(Protocol):
     circumstances: Circumstances
     seed: int
     keeps_sessions: bool
+    memory_bytes: int | None  # what a trial may take
 
     @property
     def remaining_s(self) -> float:
@@ -91,6 +95,7 @@ class LiveBench:
     ) -> None:
         self.circumstances = circumstances(job, machine)
         self.seed = job.seed
+        self.memory_bytes: int | None = job.memory_limit_bytes or machine.device_memory_bytes or machine.memory_bytes
         self.keeps_sessions = machine.device_type == "cpu"
         self.budget_s = budget_s
         self.spent_s = 0.0
@@ -218,6 +223,10 @@ class _Partial:
 
     def take(self, session: Session, order: Order) -> None:
         """Take the steps of an order. Raises TrialFailed where one does not end well."""
+        if not order.steps:
+            # The optimizer holds its state from the first update on.
+            self.worst_case_ms = max(self._step(session, None, order) for _ in range(_MEMORY_STEPS))
+            return
         fresh = session.steps_taken == 0
         if fresh:
             self._warm_up(session, order)

@@ -13,10 +13,11 @@ from autotune.probes.analysis import profile_of_trace
 from autotune.profile_record import Profile
 from autotune.records import Job, Outcome, RunRecord, Stage, Status, Trial
 from autotune.tuner.bench import LiveBench, Progress, circumstances
+from autotune.tuner.cell_search import CellSearch
 from autotune.tuner.journal import Journal
 from autotune.tuner.profiling import TRACE, profile_job
 from autotune.tuner.request import Request, job_of
-from autotune.tuner.search import FirstSearch, Search
+from autotune.tuner.search import Search
 from autotune.tuner.session import Server
 from autotune.tuner.space import Space
 
@@ -39,7 +40,7 @@ def run(
 
     Raises AutotuneError where nothing was measured at all: a name, path, device or data set that does not do.
     """
-    search = search or FirstSearch()
+    search = search or CellSearch()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with Server(request.device) as server:
         machine = server.machine

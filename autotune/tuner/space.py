@@ -28,7 +28,7 @@ class Space:
 
     def baselines(self) -> Iterator[TrainingConfig]:
         """The baseline, then the same with ever smaller divisors of the effective batch, for where it does not fit."""
-        for config in self._ladder(self.baseline):
+        for config in self.ladder(self.baseline):
             if config.batch_size <= self.baseline.batch_size:
                 yield config
 
@@ -43,19 +43,12 @@ class Space:
             if config != baseline:
                 yield config
 
-    def batch_sizes(self, config: TrainingConfig) -> Iterator[TrainingConfig]:
-        """The same settings at the other divisors of the effective batch, the largest first."""
-        if self.settings_fixed:
-            return
-        for other in self._ladder(config):
-            if other != config:
-                yield other
-
     def left_out(self) -> tuple[str, ...]:
         """Why knobs, or some of their values, are not tried here."""
         return tuple(reason for knob in KNOBS if (reason := knob.why_left_out(self.where)))
 
-    def _ladder(self, config: TrainingConfig) -> Iterator[TrainingConfig]:
+    def ladder(self, config: TrainingConfig) -> Iterator[TrainingConfig]:
+        """The same settings at every divisor of the effective batch, the largest first."""
         sizes = next(knob for knob in KNOBS if knob.name == "batch_size").candidates(self.where)
         for size in sizes:
             yield config.at_batch_size(size, self.where.effective_batch)

@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import mean, stdev
 
 from autotune.config import TrainingConfig
 from autotune.records import Trial, Verdict, VerdictKind
 
-__all__ = ["INDIFFERENCE", "MIN_BLOCKS", "interval", "paired_log_ratio", "preference", "recommended", "verdict"]
+__all__ = ["INDIFFERENCE", "MIN_BLOCKS", "interval", "paired_log_ratio", "verdict"]
 
 # Differences inside this zone are ties.
 INDIFFERENCE = 0.01
 # Fewer blocks than this give no interval worth printing: Student's t for two blocks is 12.7.
 MIN_BLOCKS = 3
-# Peak memory within this share of each other counts as equal.
-_SAME_MEMORY = 0.05
 
-# Two-sided 95% quantiles of Student's t, by degrees of freedom from 1 (any statistics textbook's table).
-_T95: tuple[float, ...] = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-)
-_T95 += (2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
-_T95_BEYOND = 1.960
+# Two-sided quantiles of Student's t, by degrees of freedom from 1 (any statistics textbook's table). A race has at most
+# twelve blocks; beyond the table the last value errs towards caution.
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+_T99 = (63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055, 3.012, 2.977, 2.947)
 
 
 def paired_log_ratio(baseline: Trial, candidate: Trial) -> float:
@@ -54,13 +36,13 @@ def paired_log_ratio(baseline: Trial, candidate: Trial) -> float:
     return math.log(sum(theirs[step] for step in both) / sum(ours[step] for step in both))
 
 
-def interval(log_ratios: Sequence[float]) -> tuple[float, float, float]:
-    """(ratio, low, high): geometric mean and 95% interval by Student's t over blocks. Raises ValueError below two."""
+def interval(log_ratios: Sequence[float], quantiles: Sequence[float] = _T95) -> tuple[float, float, float]:
+    """(ratio, low, high): geometric mean and 95% interval by Student's t over blocks; another where its quantiles are
+    given. Raises ValueError below two."""
     if len(log_ratios) < 2:
         raise ValueError("an interval needs at least two blocks")
-    freedom = len(log_ratios) - 1
-    t95 = _T95[freedom - 1] if freedom <= len(_T95) else _T95_BEYOND
-    half = t95 * stdev(log_ratios) / math.sqrt(len(log_ratios))
+    t = quantiles[min(len(log_ratios) - 1, len(quantiles)) - 1]
+    half = t * stdev(log_ratios) / math.sqrt(len(log_ratios))
     middle = mean(log_ratios)
     return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
 
@@ -70,22 +52,28 @@ def verdict(
     candidate: TrainingConfig,
     log_ratios: Sequence[float],
     *,
+    compared: int = 1,
     remedy: str = "give a larger --budget",
 ) -> Verdict:
-    """What the race's blocks say of the candidate against the baseline; remedy: what to do where they are too few."""
+    """What the race's blocks say of the candidate against the baseline; remedy: what to do where they are too few.
+
+    compared: among how many candidates this one won. Where there were others, a real difference must show at 99%
+    (Bonferroni's correction for up to five comparisons): the best of many looks faster than it is.
+    """
     if len(log_ratios) < MIN_BLOCKS:
-        compared = "any other setting" if candidate == baseline else candidate.label()
+        against = "any other setting" if candidate == baseline else candidate.label()
         return Verdict(
             kind=VerdictKind.NOT_MEASURED,
             candidate=candidate,
             log_ratios=tuple(log_ratios),
-            sentence=f"No verdict: the budget left no time to compare {compared} with your baseline; {remedy}.",
+            sentence=f"No verdict: the budget left no time to compare {against} with your baseline; {remedy}.",
         )
     ratio, low, high = interval(log_ratios)
+    _, surely_above, surely_below = interval(log_ratios, _T99 if compared > 1 else _T95)
     kind = VerdictKind.NO_REAL_DIFFERENCE
-    if low > 1.0 and ratio >= 1.0 + INDIFFERENCE:
+    if surely_above > 1.0 and ratio >= 1.0 + INDIFFERENCE:
         kind = VerdictKind.FASTER
-    elif high < 1.0 and ratio <= 1.0 / (1.0 + INDIFFERENCE):
+    elif surely_below < 1.0 and ratio <= 1.0 / (1.0 + INDIFFERENCE):
         kind = VerdictKind.SLOWER
     sentence = {
         VerdictKind.FASTER: f"{candidate.label()}: {_times(ratio, low, high)} faster than your baseline.",
@@ -111,35 +99,6 @@ def verdict(
         log_ratios=tuple(log_ratios),
         sentence=sentence,
     )
-
-
-def recommended(
-    result: Verdict, baseline: TrainingConfig, memory_bytes: Mapping[TrainingConfig, int | None]
-) -> TrainingConfig:
-    """The config to train with: the candidate where it is faster, or where it ties and is preferable otherwise.
-
-    The candidate takes part in a tie only where its interval excludes a loss larger than the indifference zone;
-    otherwise the baseline stands.
-    """
-    if result.kind is VerdictKind.FASTER:
-        return result.candidate
-    no_loss = result.low is not None and result.low >= 1.0 / (1.0 + INDIFFERENCE)
-    if result.kind is not VerdictKind.NO_REAL_DIFFERENCE or not no_loss:
-        return baseline
-    # min() takes the first of equals: the baseline.
-    return min((baseline, result.candidate), key=lambda config: _preference(config, memory_bytes.get(config)))
-
-
-def preference(trial: Trial) -> tuple[object, ...]:
-    """A sort key among configs of equal speed: safer numerics first, then less memory, then the simpler setting."""
-    return _preference(trial.config, trial.peak_memory_bytes)
-
-
-def _preference(config: TrainingConfig, memory_bytes: int | None) -> tuple[object, ...]:
-    # Memory in steps of 5%: smaller differences are the allocator's.
-    steps = round(math.log(memory_bytes) / _SAME_MEMORY) if memory_bytes else 0
-    caution = config.caution()
-    return caution[0], steps, caution
 
 
 def _times(ratio: float, low: float, high: float) -> str:

@@ -105,7 +105,7 @@ def test_what_failed_for_good_is_known_and_what_may_be_mended_is_measured_again(
     journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
     known = {stage for number, stage in enumerate(Stage) if journal.find((stage, CONFIG, number))}
     journal.close()
-    assert known == {Stage.SETTINGS, Stage.BATCH_SIZES}
+    assert known == {Stage.MEMORY, Stage.SETTINGS, Stage.BATCH_SIZES}
 
 
 def test_half_a_block_of_the_race_is_measured_again(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import random
 import pytest
 
 from autotune.config import Circumstances, Precision, TrainingConfig
-from autotune.records import Outcome, Stage, Trial, VerdictKind
-from autotune.tuner.verdict import interval, paired_log_ratio, recommended, verdict
+from autotune.records import Outcome, Stage, Trial, Verdict, VerdictKind
+from autotune.tuner.objective import Objective
+from autotune.tuner.verdict import interval, paired_log_ratio, verdict
 
 CPU = Circumstances("cpu", 4)
 BASELINE = TrainingConfig.baseline(CPU)
@@ -17,6 +18,17 @@ FASTER = [math.log(ratio) for ratio in (1.30, 1.32, 1.28, 1.31)]
 
 def _trial(config: TrainingConfig, steps: tuple[int, ...], ms: tuple[float, ...]) -> Trial:
     return Trial(number=1, stage=Stage.RACE, config=config, outcome=Outcome.OK, steps=steps, step_ms=ms)
+
+
+def recommended(
+    result: Verdict, baseline: TrainingConfig = BASELINE, memory: dict[TrainingConfig, int] | None = None
+) -> TrainingConfig:
+    """What is trained with for the sake of speed, where configs took so much memory."""
+    sides = (
+        _trial(config, (0,), (1.0,)).model_copy(update={"peak_memory_bytes": (memory or {}).get(config)})
+        for config in (baseline, result.candidate)
+    )
+    return Objective.THROUGHPUT.recommended(result, *sides)
 
 
 def test_the_interval_is_students_t_over_the_blocks() -> None:
@@ -45,7 +57,7 @@ def test_two_blocks_give_no_verdict() -> None:
     assert result.kind is VerdictKind.NOT_MEASURED
     assert result.ratio is None
     assert "budget" in result.sentence
-    assert recommended(result, BASELINE, {}) == BASELINE
+    assert recommended(result) == BASELINE
 
 
 def test_a_faster_candidate_is_recommended_with_its_interval() -> None:
@@ -55,7 +67,7 @@ def test_a_faster_candidate_is_recommended_with_its_interval() -> None:
     assert result.high is not None
     assert 1.0 < result.low < 1.30 < result.high
     assert "channels_last" in result.sentence
-    assert recommended(result, BASELINE, {}) == CANDIDATE
+    assert recommended(result) == CANDIDATE
 
 
 @pytest.mark.parametrize(
@@ -98,6 +110,14 @@ def test_a_candidate_that_may_be_slower_does_not_win_a_tie() -> None:
     unsure = verdict(BASELINE, BASELINE.at_batch_size(2, 4), [-0.05, 0.05, -0.04, 0.04])
     assert unsure.kind is VerdictKind.NO_REAL_DIFFERENCE
     assert recommended(unsure, BASELINE, {BASELINE: 1000, unsure.candidate: 500}) == BASELINE
+
+
+def test_the_best_of_several_must_be_faster_by_more_than_chance_would_have_it() -> None:
+    # t = 0.02 / (0.0115 / 2) = 3.5 at 3 degrees of freedom: beyond 95% (3.18), not beyond 99% (5.84).
+    logs = [0.01, 0.03, 0.01, 0.03]
+    assert verdict(BASELINE, CANDIDATE, logs).kind is VerdictKind.FASTER
+    assert verdict(BASELINE, CANDIDATE, logs, compared=4).kind is VerdictKind.NO_REAL_DIFFERENCE
+    assert interval(logs) == interval(verdict(BASELINE, CANDIDATE, logs, compared=4).log_ratios), "printed at 95%"
 
 
 def test_the_ratio_pairs_the_steps_that_both_timed() -> None:

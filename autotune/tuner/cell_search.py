@@ -1,0 +1,308 @@
+"""The search: each cell screened near its own largest batch, batch ladders on the cells within reach, a race.
+
+A cell is one combination of settings. Host-bound cells look alike at small batches and settings interact, so cells are
+compared where each is at its best. What the race compares has trained on the worst case in a process of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from statistics import fmean, median
+
+from autotune.config import TrainingConfig
+from autotune.errors import DeviceError
+from autotune.records import Outcome, Recommended, Stage, Trial, Verdict, VerdictKind
+from autotune.tuner.bench import Bench, Order, fail_if_unusable
+from autotune.tuner.cell import Cell
+from autotune.tuner.ladder import Ladder
+from autotune.tuner.objective import Objective
+from autotune.tuner.race import Race, Side
+from autotune.tuner.search import Findings
+from autotune.tuner.space import Space
+from autotune.tuner.verdict import paired_log_ratio
+
+__all__ = ["CellSearch"]
+
+# The share of the device's memory that a recommended config may take.
+_MEMORY_SHARE = 0.9
+# Where the baseline, scaled to the largest batch, would take less than this share of it, no cell is near the limit.
+_FAR_FROM_LIMIT = 0.5
+# Batch sizes at which a cell's memory is probed, where the effective batch has them.
+_PROBED = (2, 8)
+# Timed steps of a trial: what fits into this share of the budget, within these bounds.
+_TRIAL_SHARE = 0.04
+_STEPS_AT_LEAST, _STEPS_AT_MOST = 1, 4
+# A config that is this much slower than the leader while warming up is given up.
+_GIVE_UP = 1.35
+# Ladders are climbed down on every cell within this of the leader, with no more trials than this in all.
+_WITHIN_REACH = math.log(1.25)
+_LADDER_TRIALS = 40
+# The race's share of the budget.
+_RACE_SHARE = 0.4
+_RACERS = 4
+# What was timed in one process says this much about the speed. Where more configs than can race are closer, they are
+# timed again in fresh processes, so many of them and so often.
+_CLOSE = 0.04
+_REPEATED, _REPEATS = 10, 2
+# No answer for this many times the baseline's slowest step: a timeout.
+_STALLED = 3.0
+_STALLED_AT_LEAST_S = {"cpu": 20.0, "cuda": 60.0}
+
+
+class CellSearch:
+    """objective: what the recommended config is the best in."""
+
+    name = "cells"
+
+    def __init__(self, objective: Objective = Objective.THROUGHPUT) -> None:
+        self.objective = objective
+
+    def run(self, bench: Bench, space: Space) -> Findings:
+        return _Run(bench, space, self.objective).findings()
+
+
+class _Run:
+    def __init__(self, bench: Bench, space: Space, objective: Objective) -> None:
+        self.bench = bench
+        self.space = space
+        self.objective = objective
+        self.budget_s = bench.remaining_s
+        self.limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
+        self.trials: dict[TrainingConfig, Trial] = {}
+        self.repeats: dict[TrainingConfig, list[Trial]] = {}
+        self.overheads_s: dict[TrainingConfig, float] = {}
+        self.racers: list[TrainingConfig] = []
+        self.not_tried: list[TrainingConfig] = []
+
+    def findings(self) -> Findings:
+        self.baseline = self._measure_baseline()
+        self.sizes = [config.batch_size for config in self.space.ladder(self.baseline.config)]
+        settings = [self.baseline.config, *self.space.settings(self.baseline.config)]
+        if not self.space.settings_fixed:
+            cells = [Cell(each) for each in settings]
+            cells[0].take(self.baseline)
+            for cell in cells:
+                self._screen(cell)
+            self._climb_down(cells)
+            self._repeat()
+        result, config = self._decide()
+        return Findings(self.baseline.config, Recommended(config=config, verdict=result), tuple(self.not_tried))
+
+    def _measure_baseline(self) -> Trial:
+        """The baseline at the largest divisor of the effective batch that fits."""
+        cell = Cell(self.space.baseline)
+        sizes = [config.batch_size for config in self.space.baselines()]
+        # How long a step takes is not known yet.
+        self.timeout_s = max(60.0, self.bench.remaining_s)
+        while (size := cell.memory.candidate(sizes, self.bench.memory_bytes)) is not None:
+            config = self._at(cell, size)
+            # Time the fewest, then as many as the budget has room for.
+            first = self._measure(Stage.BASELINE, config, range(_STEPS_AT_LEAST), block=0)
+            fail_if_unusable(first)
+            cell.take(first)
+            if first.outcome is Outcome.OK:
+                return self._measure_fully(first)
+            if not cell.memory.peaks:
+                self._probe(cell, below=size)
+            detail = first.detail
+        raise DeviceError(f"not even one image at a time fits into memory ({detail}); try a smaller --image-size")
+
+    def _measure_fully(self, first: Trial) -> Trial:
+        self.step_s = median(first.step_ms) / 1000.0
+        slowest_s = max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
+        self.timeout_s = max(_STALLED_AT_LEAST_S[self.bench.circumstances.device_type], _STALLED * slowest_s)
+        affordable = round(_TRIAL_SHARE * self.budget_s / self.step_s)
+        self.steps = range(min(_STEPS_AT_MOST, max(_STEPS_AT_LEAST, affordable)))
+        baseline = first
+        if len(self.steps) > len(first.steps):
+            baseline = self._measure(Stage.BASELINE, first.config, self.steps, block=1)
+            fail_if_unusable(baseline)
+            if baseline.outcome is not Outcome.OK:
+                raise DeviceError(f"the baseline fitted once and then did not ({baseline.detail}); free some memory")
+        self.trials[first.config] = baseline
+        return baseline
+
+    def _at(self, cell: Cell, size: int) -> TrainingConfig:
+        return cell.settings.at_batch_size(size, self.space.where.effective_batch)
+
+    def _measure(
+        self,
+        stage: Stage,
+        config: TrainingConfig,
+        steps: range,
+        *,
+        block: int | None = None,
+        give_up_ms: float | None = None,
+    ) -> Trial:
+        order = Order(stage, config, steps, block, keep=True, give_up_ms=give_up_ms, step_timeout_s=self.timeout_s)
+        trial = self.bench.measure(order)
+        if trial.outcome is Outcome.OK and trial.warmup_ms:
+            self.overheads_s[config] = trial.duration_s - sum(trial.step_ms) / 1000.0
+        return trial
+
+    @property
+    def fresh_s(self) -> float:
+        """What a fresh child takes before its first timed step: its start, the worst case, the warm-up.
+
+        The baseline's may hold the first start of all, which also reads libraries from disk: it counts while it is
+        alone.
+        """
+        others = [taken_s for config, taken_s in self.overheads_s.items() if config != self.baseline.config]
+        return median(others or self.overheads_s.values())
+
+    def _probe(self, cell: Cell, below: int) -> None:
+        """Learn what a cell takes at two small batches; at the smallest of all where one of those is too large."""
+        sizes = sorted(config.batch_size for config in self.space.ladder(self.space.baseline))
+        for wanted in (*_PROBED, 1):
+            size = min(sizes, key=lambda size: (abs(size - wanted), size))
+            known = size in cell.memory.peaks or size in cell.memory.failed
+            if size < below and not known and len(cell.memory.peaks) < len(_PROBED):
+                trial = self._measure(Stage.MEMORY, self._at(cell, size), range(0))
+                self.bench.release(trial.config)
+                cell.take(trial)
+
+    def _screen(self, cell: Cell) -> None:
+        """Time a cell at the largest batch that it trains with."""
+        if self._near_the_limit() and self._affordable():
+            self._probe(cell, below=self.sizes[0] + 1)
+        while (size := cell.memory.candidate(self.sizes, self.limit_bytes)) is not None:
+            config = self._at(cell, size)
+            if config in self.trials:
+                return
+            if self._try(cell, config, Stage.SETTINGS) is None:
+                return
+
+    def _near_the_limit(self) -> bool:
+        """Whether any batch might not fit: no cell takes twice what the baseline takes."""
+        peak = self.baseline.peak_memory_bytes
+        if self.limit_bytes is None or peak is None:
+            return False
+        return peak * self.sizes[0] / self.baseline.config.batch_size > _FAR_FROM_LIMIT * self.limit_bytes
+
+    def _affordable(self) -> bool:
+        expected_s = self.fresh_s + len(self.steps) * self.step_s
+        return self.bench.remaining_s >= expected_s + self._race_reserve_s()
+
+    def _try(self, cell: Cell, config: TrainingConfig, stage: Stage) -> Trial | None:
+        """Measure a config where the budget has room for it beside the race."""
+        if not self._affordable():
+            self.not_tried.append(config)
+            return None
+        # While it warms up it trains on the first of the timed steps, which the leader has timed.
+        give_up_ms = _GIVE_UP * self.trials[self.leader].step_ms[0]
+        trial = self._measure(stage, config, self.steps, give_up_ms=give_up_ms)
+        self.trials[config] = trial
+        cell.take(trial)
+        self._choose(config)
+        return trial
+
+    @property
+    def leader(self) -> TrainingConfig:
+        return max(self._usable(), key=self._gain).config
+
+    def _usable(self) -> list[Trial]:
+        """Trials that gave a time and leave the margin of memory; the baseline is the user's own, whatever it takes."""
+        return [trial for trial in self.trials.values() if trial is self.baseline or self._is_usable(trial)]
+
+    def _is_usable(self, trial: Trial) -> bool:
+        fits = self.limit_bytes is None or (trial.peak_memory_bytes or 0) <= self.limit_bytes
+        return trial.outcome is Outcome.OK and bool(trial.step_ms) and fits
+
+    def _repeat(self) -> None:
+        """Time the configs that are close to the fastest again, each round in a new order, where not all can race."""
+        dice = random.Random(self.bench.seed)
+        for block in range(1, 1 + _REPEATS):
+            close = self._close()[:_REPEATED]
+            if len(close) <= _RACERS:
+                return
+            for trial in dice.sample(close, len(close)):
+                if not self._affordable():
+                    return
+                self.bench.release(trial.config)
+                again = self._measure(trial.stage, trial.config, self.steps, block=block)
+                if again.outcome is not Outcome.OK:
+                    self.trials[trial.config] = again
+                else:
+                    self.repeats.setdefault(trial.config, []).append(again)
+                self._choose(trial.config)
+
+    def _close(self) -> list[Trial]:
+        """The trials whose speed is close to the fastest's, the fastest first; the baseline races in any case."""
+        others = [trial for trial in self._usable() if trial.config != self.baseline.config]
+        best = max(map(self._gain, others), default=0.0)
+        return sorted((each for each in others if self._gain(each) >= best - _CLOSE), key=self._gain, reverse=True)
+
+    def _choose(self, newest: TrainingConfig) -> None:
+        """Choose the racers anew; their children stay alive for the race, and the others' end."""
+        before = self.racers
+        close = self._close()
+        if close:
+            tied = [trial for trial in close if self._gain(trial) >= self._gain(close[0]) - self.objective.zone]
+            preferred = min(tied, key=self.objective.preference)
+            others = [trial for trial in close if trial is not preferred]
+            self.racers = [trial.config for trial in [preferred, *others][:_RACERS]]
+        # On a machine that keeps children, memory for two is there, and not for more.
+        for config in {*before, newest} - {*self.racers[:1], self.baseline.config}:
+            self.bench.release(config)
+
+    def _climb_down(self, cells: list[Cell]) -> None:
+        """The ladders of batch sizes of the cells within reach of the leader, rung by rung side by side: where all are
+        alike and the number of trials runs out, it is the lowest rungs that are left out."""
+        gains = {cell: self._cells_gain(cell) for cell in cells}
+        reach = max(gains.values()) - _WITHIN_REACH
+        near = sorted((cell for cell in cells if gains[cell] >= reach), key=lambda cell: -gains[cell])
+        ladders = [Ladder(cell, gains[cell], self.sizes) for cell in near]
+        tried = 0
+        while (ladders := [ladder for ladder in ladders if not ladder.ended]) and tried < _LADDER_TRIALS:
+            for ladder in ladders:
+                config = self._at(ladder.cell, ladder.next_size())
+                trial = self.trials.get(config)
+                if trial is None:
+                    tried += 1
+                    trial = self._try(ladder.cell, config, Stage.BATCH_SIZES)
+                if trial is not None:
+                    ladder.take(self._gain(trial) if self._is_usable(trial) else -math.inf)
+
+    def _cells_gain(self, cell: Cell) -> float:
+        own = [each for each in self._usable() if Cell(each.config) == cell]
+        return max(map(self._gain, own), default=-math.inf)
+
+    def _decide(self) -> tuple[Verdict, TrainingConfig]:
+        baseline = self.baseline.config
+        if self.racers or self.space.settings_fixed:
+            result = self._race(self.racers or [baseline]).run(remedy=self._remedy())
+            candidate = self.trials[result.candidate]
+            return result, self.objective.recommended(result, self.trials[baseline], candidate)
+        sentence = f"No verdict: the budget left no time to measure another setting; {self._remedy()}."
+        if not self.not_tried:
+            sentence = "No verdict: no other setting could be timed here; your baseline stands."
+        return Verdict(kind=VerdictKind.NOT_MEASURED, candidate=baseline, sentence=sentence), baseline
+
+    def _race(self, candidates: list[TrainingConfig]) -> Race:
+        sides = [
+            Side(
+                config,
+                median(self.trials[config].step_ms) / 1000.0,
+                self.overheads_s.get(config, self.fresh_s),
+                self.objective.preference(self.trials[config]),
+            )
+            for config in (self.baseline.config, *candidates)
+        ]
+        return Race(self.bench, sides[0], sides[1:], self.timeout_s, tie=self.objective.tie)
+
+    def _race_reserve_s(self) -> float:
+        race = self._race(self.racers[:1] or [self.baseline.config])
+        return max(race.least_s(), min(_RACE_SHARE * self.budget_s, race.most_s()))
+
+    def _remedy(self) -> str:
+        """A budget that would do for a first comparison: two trials and a race, each with its share."""
+        race = self._race([self.baseline.config])
+        trials_s = 2.0 * (max(self.overheads_s.values()) + (len(self.steps) + 2) * self.step_s)
+        enough_s = math.ceil(1.2 * max(trials_s + race.least_s(), trials_s / (1.0 - _RACE_SHARE)))
+        return f"--budget {enough_s}s would do for a first comparison"
+
+    def _gain(self, trial: Trial) -> float:
+        """ln of the speed over the baseline's, on the images that both timed."""
+        timed = [trial, *self.repeats.get(trial.config, ())]
+        return fmean(paired_log_ratio(self.baseline, each) for each in timed)

@@ -1,0 +1,39 @@
+"""A ladder: the batch sizes of a cell from its largest downwards, until going on brings nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.tuner.cell import Cell
+
+__all__ = ["Ladder"]
+
+# It ends after two rungs that are slower than the cell's best by more than the loss, or after three in turn that gain
+# next to nothing on it. All as ln of a ratio.
+_LOSS, _LOST_AT_MOST = 0.02, 2
+_GAIN, _WITHOUT_AT_MOST = 0.005, 3
+
+
+class Ladder:
+    """best: ln of the speed at the cell's largest batch, over any reference."""
+
+    def __init__(self, cell: Cell, best: float, sizes: Sequence[int]) -> None:
+        self.cell = cell
+        self._best = best
+        self._below = [size for size in sorted(sizes, reverse=True) if size < cell.largest]
+        self._lost = 0
+        self._without = 0
+
+    @property
+    def ended(self) -> bool:
+        return not self._below or self._lost >= _LOST_AT_MOST or self._without >= _WITHOUT_AT_MOST
+
+    def next_size(self) -> int:
+        """The next rung's batch size; each is given once."""
+        return self._below.pop(0)
+
+    def take(self, gain: float) -> None:
+        """What the rung brought, in the unit of best; -inf where it failed."""
+        self._lost += gain < self._best - _LOSS
+        self._without = 0 if gain > self._best + _GAIN else self._without + 1
+        self._best = max(self._best, gain)

@@ -1,0 +1,53 @@
+"""Peak memory against the batch size, for one cell of the search: a line that only chooses what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["MemoryFit"]
+
+# What is predicted within this share beyond the limit is tried: a line is not exacter than that.
+_TRUSTED_TO = 1.03
+
+
+class MemoryFit:
+    """What was measured of a cell: peaks by batch size, and the batches that ran out of memory.
+
+    A fit alone is never trusted: a batch counts as fitting once its own worst-case step has run.
+    """
+
+    def __init__(self) -> None:
+        self.peaks: dict[int, float] = {}
+        self.failed: set[int] = set()
+
+    def add(self, batch: int, peak_bytes: float) -> None:
+        self.peaks[batch] = max(peak_bytes, self.peaks.get(batch, 0.0))
+
+    def fail(self, batch: int) -> None:
+        self.failed.add(batch)
+
+    def predict(self, batch: int) -> float | None:
+        """Peak bytes at a batch size, by the line through the two largest batches measured (the slope near the limit
+        is the one that matters); None before two are known. Never below what a smaller batch took."""
+        if batch in self.peaks:
+            return self.peaks[batch]
+        known = sorted(self.peaks)[-2:]
+        if len(known) < 2:
+            return None
+        (small, large), (low, high) = known, (self.peaks[each] for each in known)
+        slope = max(0.0, (high - low) / (large - small))
+        return high + slope * (batch - large)
+
+    def candidate(self, sizes: Sequence[int], limit_bytes: float | None) -> int | None:
+        """The largest of sizes that may fit: not beaten by a failure, and predicted within reach of the limit.
+
+        None where even the smallest has failed or cannot fit."""
+        below = min(self.failed, default=None)
+        for size in sorted(sizes, reverse=True):
+            if below is not None and size >= below:
+                continue
+            predicted = self.predict(size)
+            reach = 1.0 if size in self.peaks else _TRUSTED_TO
+            if limit_bytes is None or predicted is None or predicted <= reach * limit_bytes:
+                return size
+        return None

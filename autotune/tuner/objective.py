@@ -1,0 +1,55 @@
+"""What the recommended config is the best in, and how configs are told apart that tie in it."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+from autotune.config import TrainingConfig
+from autotune.records import Trial, Verdict, VerdictKind
+from autotune.tuner.verdict import INDIFFERENCE
+
+__all__ = ["Objective"]
+
+# Peak memory within this share of each other counts as equal.
+_SAME_MEMORY = 0.05
+
+
+class Objective(StrEnum):
+    """throughput: the fastest config. memory: the one that takes the least memory within 2% of the fastest."""
+
+    THROUGHPUT = "throughput"
+    MEMORY = "memory"
+
+    @property
+    def zone(self) -> float:
+        """How much speed, as ln of a ratio, counts as none."""
+        return 0.02 if self is Objective.MEMORY else INDIFFERENCE
+
+    @property
+    def tie(self) -> float:
+        """The measured difference in speed within which the preferred of two configs is the better."""
+        return self.zone if self is Objective.MEMORY else 0.5 * self.zone
+
+    def preference(self, trial: Trial) -> tuple[object, ...]:
+        """A sort key among configs that tie: safer numerics first, then less memory, then the simpler setting; for
+        the sake of memory the least of it first."""
+        caution = trial.config.caution()
+        if self is Objective.MEMORY:
+            return trial.peak_memory_bytes or 0, caution
+        # In steps of 5%: smaller differences are the allocator's.
+        steps = round(math.log(trial.peak_memory_bytes) / _SAME_MEMORY) if trial.peak_memory_bytes else 0
+        return caution[0], steps, caution
+
+    def recommended(self, result: Verdict, baseline: Trial, candidate: Trial) -> TrainingConfig:
+        """The config to train with: the candidate where it is faster, or where it ties and is preferable otherwise.
+
+        The candidate takes part in a tie only where its interval excludes a loss larger than the zone; otherwise the
+        baseline stands.
+        """
+        if result.kind is VerdictKind.FASTER:
+            return candidate.config
+        if result.low is None or math.log(result.low) < -self.zone:
+            return baseline.config
+        # min() takes the first of equals: the baseline.
+        return min((baseline, candidate), key=self.preference).config

@@ -1,0 +1,107 @@
+"""A bench that measures a surface: the true times with the noise of processes, steps and a drifting device."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from math import exp
+
+from autotune.config import TrainingConfig
+from autotune.records import Outcome, Stage, Trial
+from autotune.tuner.bench import Order
+from benchmarks.replay.surfaces import Surface
+
+__all__ = ["Noise", "ReplayBench"]
+
+START_S = 2.0
+# A fresh process's steps before those that are timed: the first batch, the worst case, the first batch again.
+_WARM_UP_STEPS = 3
+# Of a step that runs out of memory, the share that has passed.
+_FAILED_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Noise:
+    """As ln of a ratio: process: standard deviation between processes; step: between the steps of one; drift: how far
+    the device's speed wanders within _DRIFT_S."""
+
+    process: float
+    step: float = 0.01
+    drift: float = 0.01
+
+
+_DRIFT_S = 300.0
+
+
+class ReplayBench:
+    """What a search measures on, and what that costs: a start, a warm-up and the steps, in seconds of the device."""
+
+    keeps_sessions = False
+
+    def __init__(self, surface: Surface, noise: Noise, seed: int, budget_s: float = 1e9) -> None:
+        self.circumstances = surface.where
+        self.memory_bytes: int | None = surface.memory_bytes
+        self.seed = seed
+        self.remaining_s = budget_s
+        self.spent_s = 0.0
+        self.trials = 0
+        self._surface = surface
+        self._noise = noise
+        self._draw = random.Random(f"{surface.name} {seed}")
+        self._wander = 0.0
+
+    def measure(self, order: Order) -> Trial:
+        config = order.config
+        step_s = self._surface.step_s[config]
+        fits = self._surface.fits(config)
+        gave_up = False
+        samples: tuple[float, ...] = ()
+        if not fits:
+            taken_s = START_S + _FAILED_SHARE * step_s / config.accumulation_steps
+        elif not order.steps:
+            taken_s = START_S + 2.0 * min(2, config.accumulation_steps) * step_s / config.accumulation_steps
+        else:
+            process_s = step_s * exp(self._wander + self._draw.gauss(0.0, self._noise.process))
+            first_s = process_s * exp(self._draw.gauss(0.0, self._noise.step))
+            gave_up = order.give_up_ms is not None and 1000.0 * first_s > order.give_up_ms
+            if not gave_up:
+                samples = tuple(1000.0 * process_s * exp(self._draw.gauss(0.0, self._noise.step)) for _ in order.steps)
+            # The worst case takes two micro-batches at the most.
+            worst_s = process_s * min(2, config.accumulation_steps) / config.accumulation_steps
+            taken_s = START_S + (_WARM_UP_STEPS - 1) * process_s + worst_s + sum(samples) / 1000.0
+        self._pass(taken_s)
+        return Trial.model_construct(
+            number=self.trials,
+            stage=order.stage,
+            config=config,
+            block=order.block,
+            outcome=Outcome.OK if fits else Outcome.OUT_OF_MEMORY,
+            detail="" if fits else "out of memory",
+            worst_case_ms=1000.0 * step_s if fits else None,
+            warmup_ms=(1000.0 * step_s,) * 2 if order.steps and fits else (),
+            step_ms=samples,
+            steps=tuple(order.steps) if samples else (),
+            peak_memory_bytes=self._surface.peak_bytes[config] if fits else None,
+            gave_up=gave_up,
+            duration_s=taken_s,
+        )
+
+    def time_ms(self, config: TrainingConfig, steps: int) -> tuple[float, ...] | None:
+        """What a rival that knows no more than steps in a fresh process sees; None where memory runs out."""
+        trial = self.measure(Order(Stage.SETTINGS, config, range(steps)))
+        return trial.step_ms if trial.outcome is Outcome.OK else None
+
+    def peak_bytes(self, config: TrainingConfig) -> int:
+        """What a rival reads from the allocator after a trial."""
+        return self._surface.peak_bytes[config]
+
+    def release(self, config: TrainingConfig) -> None:
+        """Nothing is kept."""
+
+    def _pass(self, seconds: float) -> None:
+        self.trials += 1
+        self.spent_s += seconds
+        self.remaining_s -= seconds
+        # A stationary walk: what the device forgets in _DRIFT_S.
+        kept = exp(-seconds / _DRIFT_S)
+        self._wander = kept * self._wander + self._draw.gauss(0.0, self._noise.drift * (1.0 - kept**2) ** 0.5)
