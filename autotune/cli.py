@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Never
+from typing import TYPE_CHECKING, Annotated, Literal, Never
 
 import typer
 
@@ -91,6 +91,10 @@ def run(
     optimizer: options.Optimizer = "adamw",
     baseline: Annotated[Path | None, typer.Option(help="Your own training config (YAML) to compare with.")] = None,
     device: options.Device = None,
+    objective: Annotated[
+        Literal["throughput", "memory"],
+        typer.Option(help="Recommend the fastest config, or the one of least memory within 2% of the fastest."),
+    ] = "throughput",
     budget: Annotated[
         str | None, typer.Option(help="Measuring time, as 90s or 5m. [default: 5m on a GPU, 3m on a CPU]")
     ] = None,
@@ -113,6 +117,7 @@ def run(
         from autotune.records import Status
         from autotune.reports import terminal
         from autotune.run_directory import RunDirectory, default_directory
+        from autotune.tuner.objective import Objective
         from autotune.tuner.request import Request
         from autotune.tuner.run import run as measure
 
@@ -124,6 +129,7 @@ def run(
             optimizer=optimizer,
             budget_s=seconds(budget) if budget is not None else None,
             baseline=TrainingConfig.load(baseline) if baseline else None,
+            objective=Objective(objective),
             seed=seed,
             profile=profile,
             command=("autotune", *sys.argv[1:]),
@@ -148,6 +154,51 @@ def run(
             _fail(f"interrupted; `{shlex.join([*again, *where, '--resume'])}` goes on from here", 130)
         if record.status is Status.FAILED:
             _fail(record.error or "the run failed", 1)
+
+
+@app.command()
+def grid(
+    model: Annotated[str, typer.Option(help="A detector's name (see `autotune models`) or package.module:factory.")],
+    out: Annotated[Path, typer.Option(help="The file to write, as grid.json.gz.")],
+    data: options.CocoFile = None,
+    images: options.Images = None,
+    voc: options.Voc = None,
+    skip_bad: options.SkipBad = False,
+    image_size: options.ImageSize = None,
+    from_scratch: options.FromScratch = False,
+    weights: options.Weights = None,
+    effective_batch: options.EffectiveBatch = None,
+    optimizer: options.Optimizer = "adamw",
+    device: options.Device = None,
+    steps: Annotated[int, typer.Option(min=1, help="Timed optimizer steps of each config.")] = 30,
+    seed: options.Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Measure every config, for `python -m benchmarks.replay`: hours on a large detector. Ctrl-C keeps what there is."""
+    with _one_sentence():
+        from autotune.progress import watching
+        from autotune.tuner.grid import record_grid
+        from autotune.tuner.request import Request
+
+        if out.exists() and not force:
+            raise UsageError(f"{out} exists; pass --force to overwrite it, or another --out")
+        if not out.parent.is_dir():
+            raise UsageError(f"{out.parent} is no folder; make it first")
+        request = Request(
+            model=_model_spec(model, from_scratch, weights, image_size),
+            data=_data_spec(data, images, voc, skip_bad),
+            device=_checked_device(device),
+            effective_batch=effective_batch,
+            optimizer=optimizer,
+            seed=seed,
+            command=("autotune", *sys.argv[1:]),
+        )
+        with watching() as watcher:
+            recorded = record_grid(request, steps, say=watcher.say)
+        recorded.save(out)
+        typer.echo(f"{len(recorded.trials)} configs in {out}" + ("" if recorded.complete else ": interrupted"))
+        if not recorded.complete:
+            raise typer.Exit(130)
 
 
 @app.command()

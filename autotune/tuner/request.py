@@ -8,6 +8,7 @@ from typing import Literal
 from autotune.config import TrainingConfig
 from autotune.errors import UsageError
 from autotune.records import DataSpec, Job, ModelSpec
+from autotune.tuner.objective import Objective
 
 __all__ = ["Request", "job_of"]
 
@@ -34,6 +35,7 @@ class Request:
     memory_limit_bytes: int | None = None
     threads: int | None = None
     settings_fixed: bool = False
+    objective: Objective = Objective.THROUGHPUT
     profile: bool = False
     command: tuple[str, ...] = field(default=())
 

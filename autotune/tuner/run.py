@@ -40,7 +40,7 @@ def run(
 
     Raises AutotuneError where nothing was measured at all: a name, path, device or data set that does not do.
     """
-    search = search or CellSearch()
+    search = search or CellSearch(request.objective)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with Server(request.device) as server:
         machine = server.machine
@@ -48,7 +48,12 @@ def run(
         budget_s = request.budget_s or _BUDGET_S[machine.device_type]
         where = circumstances(job, machine)
         space = Space(where, request.baseline, settings_fixed=request.settings_fixed)
-        plan = {"name": search.name, "budget_s": budget_s, "baseline": space.baseline.model_dump(mode="json")}
+        plan = {
+            "name": search.name,
+            "objective": request.objective,
+            "budget_s": budget_s,
+            "baseline": space.baseline.model_dump(mode="json"),
+        }
         journal = Journal(journal_path, job, machine, plan, resume=resume) if journal_path else None
         bench = LiveBench(job, machine, journal, budget_s, watch)
         record = RunRecord(
@@ -60,6 +65,7 @@ def run(
             budget_s=budget_s,
             spent_s=0.0,
             search=search.name,
+            objective=request.objective.value,
             left_out=space.left_out(),
         )
         try:

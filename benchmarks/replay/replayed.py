@@ -62,10 +62,10 @@ class ReplayBench:
             taken_s = START_S + 2.0 * min(2, config.accumulation_steps) * step_s / config.accumulation_steps
         else:
             process_s = step_s * exp(self._wander + self._draw.gauss(0.0, self._noise.process))
-            first_s = process_s * exp(self._draw.gauss(0.0, self._noise.step))
+            first_s = process_s * self._step_factor(config)
             gave_up = order.give_up_ms is not None and 1000.0 * first_s > order.give_up_ms
             if not gave_up:
-                samples = tuple(1000.0 * process_s * exp(self._draw.gauss(0.0, self._noise.step)) for _ in order.steps)
+                samples = tuple(1000.0 * process_s * self._step_factor(config) for _ in order.steps)
             # The worst case takes two micro-batches at the most.
             worst_s = process_s * min(2, config.accumulation_steps) / config.accumulation_steps
             taken_s = START_S + (_WARM_UP_STEPS - 1) * process_s + worst_s + sum(samples) / 1000.0
@@ -97,6 +97,12 @@ class ReplayBench:
 
     def release(self, config: TrainingConfig) -> None:
         """Nothing is kept."""
+
+    def _step_factor(self, config: TrainingConfig) -> float:
+        """How a step differs from its process's others: as recorded, where it was."""
+        if self._surface.ratios is not None and self._noise.step:
+            return self._draw.choice(self._surface.ratios[config])
+        return exp(self._draw.gauss(0.0, self._noise.step))
 
     def _pass(self, seconds: float) -> None:
         self.trials += 1

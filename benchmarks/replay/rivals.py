@@ -14,6 +14,7 @@ from statistics import fmean, median
 from autotune.config import KNOBS, TrainingConfig
 from autotune.tuner.space import Space
 from benchmarks.replay.replayed import ReplayBench
+from benchmarks.replay.surfaces import configs_of
 
 __all__ = ["RIVALS", "exhaustive_s"]
 
@@ -25,11 +26,6 @@ _RANDOM_TRIALS = 24
 _TPE_TRIALS = 30
 
 
-def _everything(space: Space) -> list[TrainingConfig]:
-    cells = [space.baseline, *space.settings(space.baseline)]
-    return [config for cell in cells for config in space.ladder(cell)]
-
-
 def _fastest(times: dict[TrainingConfig, float], space: Space) -> TrainingConfig:
     return min(times, key=times.__getitem__) if times else space.baseline
 
@@ -37,7 +33,7 @@ def _fastest(times: dict[TrainingConfig, float], space: Space) -> TrainingConfig
 def exhaustive(bench: ReplayBench, space: Space) -> TrainingConfig:
     """Every config in a process of its own, 30 samples, the least median."""
     times = {}
-    for config in _everything(space):
+    for config in configs_of(space.where):
         samples = bench.time_ms(config, _GRID_STEPS)
         if samples:
             times[config] = median(samples)
@@ -48,7 +44,7 @@ def at_random(bench: ReplayBench, space: Space) -> TrainingConfig:
     """Configs drawn without replacement, 8 samples each, the least median."""
     dice = random.Random(bench.seed)
     times = {}
-    for config in dice.sample(_everything(space), _RANDOM_TRIALS):
+    for config in dice.sample(configs_of(space.where), _RANDOM_TRIALS):
         samples = bench.time_ms(config, _TPE_STEPS)
         if samples:
             times[config] = median(samples)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.tuner.space import Space
 
-__all__ = ["Surface", "equal", "synthetic"]
+__all__ = ["MEMORY_SHARE", "Surface", "configs_of", "equal", "synthetic"]
 
 _GIB = 2**30
 # The effective batch of a synthetic surface: it has twelve divisors.
@@ -25,13 +25,17 @@ MEMORY_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Surface:
-    """step_s, peak_bytes: by config, for all configs of the space; memory_bytes: beyond it a config does not run."""
+    """step_s, peak_bytes: by config, for all configs of the space; memory_bytes: beyond it a config does not run.
+
+    ratios: recorded steps over their median, by config; None where the noise is made up too.
+    """
 
     name: str
     where: Circumstances
     step_s: dict[TrainingConfig, float]
     peak_bytes: dict[TrainingConfig, int]
     memory_bytes: int
+    ratios: dict[TrainingConfig, tuple[float, ...]] | None = None
 
     @property
     def space(self) -> Space:
@@ -47,7 +51,8 @@ class Surface:
         return min(seconds for config, seconds in self.step_s.items() if self.peak_bytes[config] <= limit)
 
 
-def _configs(where: Circumstances) -> list[TrainingConfig]:
+def configs_of(where: Circumstances) -> list[TrainingConfig]:
+    """Every config that a search may try."""
     space = Space(where)
     cells = [space.baseline, *space.settings(space.baseline)]
     return [config for cell in cells for config in space.ladder(cell)]
@@ -79,7 +84,7 @@ def synthetic(seed: int) -> Surface:
     memory_bytes = draw.choice([16, 24, 40, 80]) * _GIB
     step_s, peak_bytes = {}, {}
     cell_noise: dict[TrainingConfig, tuple[float, float]] = {}
-    for config in _configs(where):
+    for config in configs_of(where):
         assert config.precision is not None
         cell = config.at_batch_size(1, _EFFECTIVE_BATCH)
         own, own_memory = cell_noise.setdefault(cell, (draw.gauss(0.0, 0.02), draw.gauss(0.0, 0.04)))

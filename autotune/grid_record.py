@@ -1,0 +1,48 @@
+"""A grid: every config of a job measured once, for replays of searches and for reading off what settings do."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from autotune.errors import RecordError
+from autotune.record_base import Record
+from autotune.records import SCHEMA_VERSION, Job, Machine, Trial, WorkloadFacts
+
+__all__ = ["Grid", "load_grid"]
+
+
+class Grid(Record):
+    """trials: one per config, each in a process of its own, in random order; fewer where the recording was cut short."""
+
+    schema_version: int = SCHEMA_VERSION
+    started: str
+    command: tuple[str, ...]
+    job: Job
+    machine: Machine
+    workload: WorkloadFacts
+    steps: int
+    complete: bool
+    trials: tuple[Trial, ...]
+
+    def save(self, path: str | Path) -> None:
+        """Write the grid as JSON, by gzip where the name ends in .gz. Raises OSError."""
+        path, content = Path(path), self.to_json().encode()
+        path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def load_grid(path: str | Path) -> Grid:
+    """Read a grid. Raises RecordError naming what is at fault."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        return Grid.model_validate_json(gzip.decompress(content) if path.suffix == ".gz" else content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RecordError(f"{path}: no grid can be read there ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{path}: {field or 'not a grid'}: {first['msg']}") from None

@@ -1,0 +1,188 @@
+"""python -m benchmarks.replay [--replays 1000] [--search NAME ...] [--json]: how well each search does.
+
+Every search is replayed on 100 synthetic surfaces (seeds 0 to 99; our own was tuned on seeds from 1000) at three levels
+of noise, on surfaces where all configs are equally fast, and on the recorded grids that are given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from statistics import fmean, median
+
+from tabulate import tabulate
+
+from autotune.config import TrainingConfig
+from autotune.records import VerdictKind
+from autotune.tuner.cell_search import CellSearch
+from autotune.tuner.space import Space
+from benchmarks.replay.grids import read_grid
+from benchmarks.replay.replayed import Noise, ReplayBench
+from benchmarks.replay.rivals import RIVALS, exhaustive_s
+from benchmarks.replay.surfaces import Surface, equal, synthetic
+
+_OURS = "autotune"
+_SURFACES = 100
+_NOISES = (0.002, 0.007, 0.015)
+# Searches that take a second or more a replay get this many in all; the table says so.
+_SLOW = {"Optuna TPE": 100}
+
+
+@dataclass(frozen=True)
+class Replay:
+    """regret: how much longer a step takes than the best config's, as a share. cost: device time over the exhaustive
+    grid's. covered: whether the interval holds the true ratio; None where a search gives none."""
+
+    surface: str
+    regret: float
+    out_of_memory: bool
+    seconds: float
+    cost: float
+    covered: bool | None = None
+    faster: bool | None = None
+
+
+def replay(name: str, source: Callable[[], Surface], noise: float, seed: int) -> Replay:
+    surface = source()
+    bench = ReplayBench(surface, Noise(noise), seed)
+    covered = faster = None
+    if name == _OURS:
+        config, covered, faster = _ours(bench, surface)
+    else:
+        config = RIVALS[name](bench, surface.space)
+    fits = surface.fits(config)
+    return Replay(
+        surface=surface.name,
+        regret=surface.step_s[config] / surface.best_s - 1.0 if fits else 1.0,
+        out_of_memory=not fits,
+        seconds=bench.spent_s,
+        cost=bench.spent_s / _grid_s(source),
+        covered=covered,
+        faster=faster,
+    )
+
+
+def _ours(bench: ReplayBench, surface: Surface) -> tuple[TrainingConfig, bool | None, bool]:
+    found = CellSearch().run(bench, Space(surface.where))
+    result = found.recommendation.verdict
+    covered = None
+    if result.low is not None and result.high is not None and result.candidate != found.baseline:
+        truth = surface.step_s[found.baseline] / surface.step_s[result.candidate]
+        covered = result.low <= truth <= result.high
+    return found.recommendation.config, covered, result.kind is VerdictKind.FASTER
+
+
+@cache
+def _grid_s(source: Callable[[], Surface]) -> float:
+    surface = source()
+    return exhaustive_s(ReplayBench(surface, Noise(0.0, 0.0, 0.0), 0), surface.space)
+
+
+def _summary(name: str, noise: float, on: str, replays: Sequence[Replay]) -> dict[str, object]:
+    regrets = [each.regret for each in replays]
+    costs = sorted(each.cost for each in replays)
+    by_surface: dict[str, list[bool]] = {}
+    for each in replays:
+        by_surface.setdefault(each.surface, []).append(each.regret <= 0.01)
+    worst = min(by_surface, key=lambda surface: fmean(by_surface[surface]))
+    covered = [each.covered for each in replays if each.covered is not None]
+    return {
+        "search": name,
+        "on": on,
+        "noise": noise,
+        "replays": len(replays),
+        "within_1_percent": fmean(regret <= 0.01 for regret in regrets),
+        "within_2_percent": fmean(regret <= 0.02 for regret in regrets),
+        "median_regret": median(regrets),
+        "worst_surface": worst,
+        "worst_within_1_percent": fmean(by_surface[worst]),
+        "out_of_memory": fmean(each.out_of_memory for each in replays),
+        "device_seconds": fmean(each.seconds for each in replays),
+        "cost": fmean(costs),
+        "cost_99": costs[min(len(costs) - 1, int(0.99 * len(costs)))],
+        "covered": fmean(covered) if covered else None,
+        "no_real_difference": fmean(not each.faster for each in replays) if name == _OURS else None,
+    }
+
+
+def _sources(grids: Sequence[Path]) -> dict[str, list[Callable[[], Surface]]]:
+    made = {
+        "synthetic": [cache(partial(synthetic, seed)) for seed in range(_SURFACES)],
+        "all equal": [cache(partial(equal, seed)) for seed in range(_SURFACES)],
+    }
+    return {**made, **{path.stem.partition(".")[0]: [cache(partial(read_grid, path))] for path in grids}}
+
+
+def _job(task: tuple[str, str, float, int, tuple[Path, ...]]) -> dict[str, object]:
+    name, on, noise, replays, grids = task
+    sources = _sources(grids)[on]
+    count = min(replays, _SLOW.get(name, replays))
+    done = [replay(name, sources[number % len(sources)], noise, number) for number in range(count)]
+    return _summary(name, noise, on, done)
+
+
+def _tasks(searches: Sequence[str], replays: int, grids: tuple[Path, ...]) -> Iterator[tuple[object, ...]]:
+    for on in _sources(grids):
+        for noise in _NOISES:
+            for name in searches:
+                if on != "all equal" or name == _OURS:
+                    yield name, on, noise, replays, grids
+
+
+_COLUMNS = {
+    "on": "on",
+    "noise": "noise",
+    "search": "search",
+    "replays": "replays",
+    "within_1_percent": "within 1%",
+    "within_2_percent": "within 2%",
+    "median_regret": "median regret",
+    "worst_within_1_percent": "worst surface",
+    "out_of_memory": "out of memory",
+    "device_seconds": "device s",
+    "cost": "of the grid",
+    "cost_99": "99% below",
+    "covered": "covered",
+    "no_real_difference": "no difference",
+}
+_AS_FOUND = ("on", "search", "replays", "device_seconds")
+
+
+def _cells(row: dict[str, object]) -> list[str]:
+    cells = []
+    for column in _COLUMNS:
+        value = row[column]
+        if value is None:
+            cells.append("")
+        elif column == "device_seconds":
+            cells.append(f"{value:.0f}")
+        else:
+            cells.append(str(value) if column in _AS_FOUND else f"{value:.1%}")
+    return cells
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
+    parser.add_argument("--replays", type=int, default=1000, help="of each search, surface kind and noise")
+    parser.add_argument("--search", action="append", choices=[_OURS, *RIVALS], help="default: all")
+    parser.add_argument("--grid", action="append", type=Path, default=None, help="a recorded grid; default: all kept")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    grids = tuple(options.grid or sorted(Path(__file__).parent.joinpath("grids").glob("*.json.gz")))
+    with ProcessPoolExecutor() as pool:
+        rows = list(pool.map(_job, _tasks(options.search or [_OURS, *RIVALS], options.replays, grids)))
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        print(tabulate([_cells(row) for row in rows], headers=list(_COLUMNS.values()), disable_numparse=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
