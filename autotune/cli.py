@@ -184,6 +184,7 @@ def profile(
         from autotune.progress import watching
         from autotune.reports import profile_terminal
         from autotune.run_directory import RunDirectory, default_directory
+        from autotune.tuner.kept_profile import forget_recording
         from autotune.tuner.request import Request
         from autotune.tuner.run import profile_run, trace_run
 
@@ -212,6 +213,8 @@ def profile(
         assert record.profile is not None
         try:
             if directory:
+                if trace is not None:
+                    forget_recording(directory.path, unless=trace)
                 directory.save(record)
         finally:
             typer.echo(record.profile.to_json(computed=True) if json else profile_terminal.render(record.profile))

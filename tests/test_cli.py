@@ -25,7 +25,7 @@ def _command(*arguments: str) -> list[str]:
 
 
 def _environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(TESTS), **more}
+    return {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", **more}
 
 
 def _autotune(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ def _autotune(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "autotune", *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
         capture_output=True,
         text=True,
         check=False,
@@ -60,6 +60,12 @@ def test_a_profile_prints_one_json_document_and_leaves_its_files(tmp_path: Path,
     again = _autotune("profile", "--trace", "here/trace.json.gz", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stdout.strip() in report.stdout
+    # Analysed anew into its own directory it stays; beside the profile of another trace it would belong to none.
+    (tmp_path / "other.json.gz").write_bytes((here / "trace.json.gz").read_bytes())
+    for trace, stays in (("here/trace.json.gz", True), ("other.json.gz", False)):
+        forced = _autotune("profile", "--trace", trace, "--out", "here", "--force", cwd=tmp_path)
+        assert forced.returncode == 0, forced.stderr
+        assert (here / "trace.json.gz").exists() == stays
 
 
 def test_a_profile_overwrites_nothing_unless_forced(tmp_path: Path, kept_ceilings: Ceilings) -> None:
