@@ -121,6 +121,14 @@ def test_a_mistake_gets_one_sentence_and_a_status(
     assert done.stdout == ""
 
 
+def test_a_file_that_does_not_do_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "here" / "trials.jsonl").mkdir(parents=True)
+    done = _run("--model", "tiny:plain", "--no-profile", "--out", "here", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("autotune: here/trials.jsonl: Is a directory; ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) -> None:
     arguments = (
         "run",

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas
 import pytest
@@ -21,12 +21,15 @@ TESTS = Path(__file__).parent
 LAYER_COLUMNS = {"layer", "phase", "flops", "bytes", "time_ms", "bound", "compute_ratio", "memory_ratio"}
 
 
-def _autotune(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def _autotune(
+    *arguments: str, cwd: Path, stdout: int | IO[bytes] = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "autotune", *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         check=False,
         timeout=240,
@@ -112,6 +115,21 @@ WRONG: dict[str, bytes] = {
         :-9
     ],
 }
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--out", "here")], ids=["report", "json", "kept"])
+def test_a_standard_output_that_takes_no_more_is_one_sentence_and_the_files_stay(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    exported.save(tmp_path / "t.json", exported.operator("aten::mul", 1, 2))
+    with Path("/dev/full").open("wb") as full:
+        done = _autotune("profile", "--trace", "t.json", *arguments, cwd=tmp_path, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.startswith("autotune: the standard output cannot be written (No space left on device); ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    if "--out" in arguments:
+        assert "the results are in here/" in done.stderr
+        assert load_run(tmp_path / "here").profile is not None
 
 
 @pytest.mark.parametrize("name", WRONG)

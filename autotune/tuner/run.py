@@ -116,9 +116,15 @@ def _profiled(
             if profile is None:
                 forget_recording(directory)
         profile = profile or profile_job(server, job, record.machine, space.baselines(), directory, say)
-    except AutotuneError as error:
-        return record.model_copy(update={"left_out": (*record.left_out, f"profile: {error}")})
+    except Exception as error:  # noqa: BLE001, whatever ends the profile must not end the search
+        return record.model_copy(update={"left_out": (*record.left_out, f"profile: {_why(error)}")})
     return record.model_copy(update={"profile": profile})
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, AutotuneError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def profile_run(
