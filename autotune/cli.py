@@ -177,6 +177,7 @@ def run(
 
 @app.command()
 def profile(
+    context: typer.Context,
     model: Annotated[
         str | None, typer.Option(help="A detector's name (see `autotune models`) or package.module:factory.")
     ] = None,
@@ -215,6 +216,8 @@ def profile(
 
         if (model is None) == (trace is None):
             raise UsageError("give --model to record a training step here, or --trace to analyse a recording")
+        if trace is not None and (others := _given(context, but=("trace", "out", "force", "json"))):
+            raise UsageError(f"--trace analyses a recording as it is: leave out {', '.join(others)}, or give --model")
         directory = None
         if model is not None:
             request = Request(
@@ -305,6 +308,16 @@ def report(
             case Format.JSON:
                 text = record.to_json(computed=True)
         _print(text.rstrip("\n"))
+
+
+def _given(context: typer.Context, *, but: tuple[str, ...]) -> list[str]:
+    """The options that stand on the command line, but those named."""
+    found = []
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name) if option.name else None
+        if source is not None and source.name == "COMMANDLINE" and option.name not in but:
+            found.append(option.opts[0])
+    return found
 
 
 def _model_spec(name: str, from_scratch: bool, weights: str | None, image_size: int | None) -> ModelSpec:

@@ -149,6 +149,15 @@ def test_a_trace_that_does_not_do_is_one_sentence(tmp_path: Path, name: str) -> 
         ((), "--model"),
         (("--model", "frcnn_mobilenet", "--trace", "there.json"), "--model"),
         (("--trace", "absent.json"), "absent.json: does not exist"),
+        (("--trace", ".", "--device", "cpu"), "leave out --device, or give --model"),
+        (
+            ("--trace", ".", "--seed", "0", "--skip-bad", "--data", "a.json", "--images", "."),
+            "leave out --data, --images, --skip-bad, --seed, or",
+        ),
+        (
+            ("--trace", ".", "--effective-batch", "2", "--optimizer", "adamw", "--config", "a.yaml"),
+            "leave out --effective-batch, --optimizer, --config, or",
+        ),
         (("--model", "frcnn_mobilnet"), "frcnn_mobilenet"),
         (("--model", "frcnn_mobilenet", "--config", "absent.yaml"), "absent.yaml"),
         (("--model", "frcnn_mobilenet", "--device", "tpu"), "tpu"),
