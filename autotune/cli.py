@@ -58,9 +58,31 @@ def _one_sentence() -> Iterator[None]:
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:
-        # The reader of stdout has gone, as with `| head`: nothing is left to say, not even by Python at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of stdout has gone, as with `| head`: nothing is left to say.
+        _close_stdout()
         raise typer.Exit(1) from None
+    except OSError as error:
+        if os.environ.get("AUTOTUNE_DEBUG"):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}; make room or mend it, AUTOTUNE_DEBUG=1 shows where it happened", 1)
+
+
+def _print(text: str, kept: Path | None = None) -> None:
+    """To stdout, which may be a file on a full disk. kept: the run directory that holds the same."""
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _close_stdout()
+        rest = f"the results are in {kept}/" if kept else "make room, or send it elsewhere"
+        raise AutotuneError(f"the standard output cannot be written ({error.strerror}); {rest}") from None
+
+
+def _close_stdout() -> None:
+    """What its buffer still holds would fail once more when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(sentence: str, status: int) -> Never:
@@ -73,7 +95,8 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
     if version:
         from autotune.probes.machine import installed_version
 
-        typer.echo(installed_version("detector-autotune"))
+        with _one_sentence():
+            _print(installed_version("detector-autotune"))
         raise typer.Exit
 
 
@@ -141,13 +164,15 @@ def run(
             record = measure(
                 request, journal_path=directory.journal_path, resume=resume, watch=watcher.watch, say=watcher.say
             )
+        saved = None
         try:
             directory.save(record)
+            saved = directory.path
         finally:
             # What was measured is printed also where the disk takes no more.
-            typer.echo(record.to_json(computed=True) if json else terminal.render(record))
+            _print(record.to_json(computed=True) if json else terminal.render(record), saved)
         if not json:
-            typer.echo(f"\n{directory.path}/: {', '.join(directory.files())}")
+            _print(f"\n{directory.path}/: {', '.join(directory.files())}", directory.path)
         if record.status is Status.INTERRUPTED:
             again = [word for word in request.command if word not in ("--force", "--resume")]
             where = [] if out else ["--out", str(directory.path)]
@@ -203,6 +228,7 @@ def grid(
 
 @app.command()
 def profile(
+    context: typer.Context,
     model: Annotated[
         str | None, typer.Option(help="A detector's name (see `autotune models`) or package.module:factory.")
     ] = None,
@@ -235,11 +261,14 @@ def profile(
         from autotune.progress import watching
         from autotune.reports import profile_terminal
         from autotune.run_directory import RunDirectory, default_directory
+        from autotune.tuner.kept_profile import forget_recording
         from autotune.tuner.request import Request
         from autotune.tuner.run import profile_run, trace_run
 
         if (model is None) == (trace is None):
             raise UsageError("give --model to record a training step here, or --trace to analyse a recording")
+        if trace is not None and (others := _given(context, but=("trace", "out", "force", "json"))):
+            raise UsageError(f"--trace analyses a recording as it is: leave out {', '.join(others)}, or give --model")
         directory = None
         if model is not None:
             request = Request(
@@ -261,13 +290,17 @@ def profile(
             record = trace_run(trace, ("autotune", *sys.argv[1:]))
             directory = RunDirectory(out, force=force) if out else None
         assert record.profile is not None
+        saved = None
         try:
             if directory:
+                if trace is not None:
+                    forget_recording(directory.path, unless=trace)
                 directory.save(record)
+                saved = directory.path
         finally:
-            typer.echo(record.profile.to_json(computed=True) if json else profile_terminal.render(record.profile))
+            _print(record.profile.to_json(computed=True) if json else profile_terminal.render(record.profile), saved)
         if directory and not json:
-            typer.echo(f"\n{directory.path}/: {', '.join(directory.files())}")
+            _print(f"\n{directory.path}/: {', '.join(directory.files())}", directory.path)
 
 
 @app.command()
@@ -287,7 +320,7 @@ def models() -> None:
             parameters, trainable, size = describe(detector.name)
             rows.append((detector.name, detector.torchvision_name, f"{parameters:,}", f"{trainable:,}", size))
         headers = ("name", "torchvision's name", "parameters", "trained", "default input (on a GPU)")
-        typer.echo(tabulate(rows, headers, colalign=("left", "left", "right", "right", "left")))
+        _print(tabulate(rows, headers, colalign=("left", "left", "right", "right", "left")))
 
 
 @app.command()
@@ -298,7 +331,7 @@ def doctor() -> None:
 
         findings = examine()
         for finding in findings:
-            typer.echo(f"{finding.state:<8} {finding.name}: {finding.sentence}")
+            _print(f"{finding.state:<8} {finding.name}: {finding.sentence}")
         if any(finding.state == "problem" for finding in findings):
             raise typer.Exit(1)
 
@@ -325,7 +358,17 @@ def report(
                 text = trials_csv.render(record)
             case Format.JSON:
                 text = record.to_json(computed=True)
-        typer.echo(text.rstrip("\n"))
+        _print(text.rstrip("\n"))
+
+
+def _given(context: typer.Context, *, but: tuple[str, ...]) -> list[str]:
+    """The options that stand on the command line, but those named."""
+    found = []
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name) if option.name else None
+        if source is not None and source.name == "COMMANDLINE" and option.name not in but:
+            found.append(option.opts[0])
+    return found
 
 
 def _model_spec(name: str, from_scratch: bool, weights: str | None, image_size: int | None) -> ModelSpec:

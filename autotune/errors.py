@@ -7,7 +7,7 @@ AutotuneError               exit 1
 |-- InstallationError       torch and torchvision that do not fit each other
 |-- RecordError             a run record or journal that cannot be read
 |-- RunDirectoryError       a run directory that is taken, full or not writable
-`-- TraceError              a profiler's trace that cannot be read or analysed
+`-- TraceError              a profiler's trace that cannot be written, read or analysed
 
 Each message says what is wrong, the value, and what to do next.
 """
@@ -59,4 +59,4 @@ class RunDirectoryError(AutotuneError):
 
 
 class TraceError(AutotuneError):
-    """A profiler's trace that cannot be read or analysed."""
+    """A profiler's trace that cannot be written, read or analysed."""

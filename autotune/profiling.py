@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.config import TrainingConfig
-from autotune.errors import UsageError
+from autotune.errors import RunDirectoryError, UsageError
 from autotune.profile_record import Profile
 from autotune.records import DataSpec, ModelSpec
 from autotune.tuner.request import Request
@@ -37,13 +37,16 @@ def profile(
     dataset: a torch Dataset whose items are (image, target) as torchvision's detectors take them; None for synthetic
         images with COCO's spread of sizes. A sample of its items is read.
     config: the training config to profile; None for PyTorch's defaults. effective_batch_size: images per optimizer
-        step. device: as recommend()'s. trace: a folder in which to keep the recording, trace.json.gz; None for none.
+        step. device: as recommend()'s. trace: a folder without a run in which to keep the recording,
+        trace.json.gz; None for none.
 
-    Raises UsageError, DataError or DeviceError, each with a sentence that says what to do.
+    Raises UsageError, DataError, DeviceError, TraceError or RunDirectoryError, each with a sentence that says what to
+    do.
     """
     import torch
 
     from autotune.caller import default_device, pickled_items, pickled_model, unmoved
+    from autotune.run_directory import holds_a_run
 
     if optimizer not in ("adamw", "sgd"):
         raise UsageError(f"optimizer {optimizer!r}: not one of adamw, sgd")
@@ -51,6 +54,8 @@ def profile(
         raise UsageError(f"effective_batch_size {effective_batch_size}: must be at least 1")
     if trace is not None and not Path(trace).is_dir():
         raise UsageError(f"trace {trace}: no such folder; make it, or leave it out")
+    if trace is not None and holds_a_run(Path(trace)):
+        raise RunDirectoryError(f"trace {trace}: holds a run already; empty it, or give another folder")
     device = device or default_device(model)
     with tempfile.TemporaryDirectory(prefix="autotune-") as folder, unmoved():
         name, pickle_path = pickled_model(model, Path(folder))

@@ -23,7 +23,7 @@ from autotune.errors import RunDirectoryError, UsageError
 from autotune.records import RunRecord
 from autotune.reports import layers_csv, markdown, trials_csv
 
-__all__ = ["RunDirectory", "default_directory"]
+__all__ = ["RunDirectory", "default_directory", "holds_a_run"]
 
 # Enough for the journal and the reports of a long run, and for file systems to be slow in saying that they are full.
 _NEEDED_BYTES = 16 * 2**20
@@ -45,7 +45,7 @@ class RunDirectory:
         if resume and not self.journal_path.exists():
             raise UsageError(f"{path}: there is no run to resume (no trials.jsonl); leave out --resume")
         _refuse_a_second_run(self.journal_path)
-        if _holds_a_run(path) and not force and not resume:
+        if holds_a_run(path) and not force and not resume:
             raise RunDirectoryError(
                 f"{path}: holds a run already; pass --resume to go on with it, --force to overwrite it, "
                 "or another --out"
@@ -98,7 +98,7 @@ class RunDirectory:
         return [name for name in _OURS if (self.path / name).exists()]
 
 
-def _holds_a_run(path: Path) -> bool:
+def holds_a_run(path: Path) -> bool:
     """Whether a run has left anything, or is being written. A journal without a trial is what a failed start leaves."""
     if any((path / name).exists() for name in _OURS if name != "trials.jsonl"):
         return True
@@ -135,7 +135,7 @@ def default_directory(model: str, device: str | None, *, resume: bool) -> Path:
     names = (parent / (stem if number == 1 else f"{stem}-{number}") for number in count(1))
     last = None
     for path in names:
-        if not _holds_a_run(path):
+        if not holds_a_run(path):
             if not resume:
                 return path
             break

@@ -77,7 +77,9 @@ def kept_ceilings(own_cache: Path, this_machine: Machine) -> Ceilings:
             Ceiling(kind=kind, precision=precision, samples=(value,)) for (kind, precision), value in values.items()
         )
     )
-    ceilings_cache._save(own_cache / f"ceilings-{ceilings_cache._digest(this_machine)}.json", kept)
+    # Some tests choose a single thread.
+    for threads in {1, this_machine.threads}:
+        ceilings_cache._save(own_cache / f"ceilings-{ceilings_cache._digest(this_machine, threads)}.json", kept)
     return kept
 
 

@@ -25,7 +25,7 @@ def _command(*arguments: str) -> list[str]:
 
 
 def _environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(TESTS), **more}
+    return {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", **more}
 
 
 def _autotune(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -119,6 +119,14 @@ def test_a_mistake_gets_one_sentence_and_a_status(
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_file_that_does_not_do_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "here" / "trials.jsonl").mkdir(parents=True)
+    done = _run("--model", "tiny:plain", "--no-profile", "--out", "here", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("autotune: here/trials.jsonl: Is a directory; ")
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) -> None:

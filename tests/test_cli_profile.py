@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas
 import pytest
@@ -21,12 +21,15 @@ TESTS = Path(__file__).parent
 LAYER_COLUMNS = {"layer", "phase", "flops", "bytes", "time_ms", "bound", "compute_ratio", "memory_ratio"}
 
 
-def _autotune(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def _autotune(
+    *arguments: str, cwd: Path, stdout: int | IO[bytes] = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "autotune", *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
+        env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         check=False,
         timeout=240,
@@ -60,6 +63,12 @@ def test_a_profile_prints_one_json_document_and_leaves_its_files(tmp_path: Path,
     again = _autotune("profile", "--trace", "here/trace.json.gz", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stdout.strip() in report.stdout
+    # Analysed anew into its own directory it stays; beside the profile of another trace it would belong to none.
+    (tmp_path / "other.json.gz").write_bytes((here / "trace.json.gz").read_bytes())
+    for trace, stays in (("here/trace.json.gz", True), ("other.json.gz", False)):
+        forced = _autotune("profile", "--trace", trace, "--out", "here", "--force", cwd=tmp_path)
+        assert forced.returncode == 0, forced.stderr
+        assert (here / "trace.json.gz").exists() == stays
 
 
 def test_a_profile_overwrites_nothing_unless_forced(tmp_path: Path, kept_ceilings: Ceilings) -> None:
@@ -108,6 +117,21 @@ WRONG: dict[str, bytes] = {
 }
 
 
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--out", "here")], ids=["report", "json", "kept"])
+def test_a_standard_output_that_takes_no_more_is_one_sentence_and_the_files_stay(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    exported.save(tmp_path / "t.json", exported.operator("aten::mul", 1, 2))
+    with Path("/dev/full").open("wb") as full:
+        done = _autotune("profile", "--trace", "t.json", *arguments, cwd=tmp_path, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.startswith("autotune: the standard output cannot be written (No space left on device); ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    if "--out" in arguments:
+        assert "the results are in here/" in done.stderr
+        assert load_run(tmp_path / "here").profile is not None
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_trace_that_does_not_do_is_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(WRONG[name])
@@ -125,6 +149,15 @@ def test_a_trace_that_does_not_do_is_one_sentence(tmp_path: Path, name: str) -> 
         ((), "--model"),
         (("--model", "frcnn_mobilenet", "--trace", "there.json"), "--model"),
         (("--trace", "absent.json"), "absent.json: does not exist"),
+        (("--trace", ".", "--device", "cpu"), "leave out --device, or give --model"),
+        (
+            ("--trace", ".", "--seed", "0", "--skip-bad", "--data", "a.json", "--images", "."),
+            "leave out --data, --images, --skip-bad, --seed, or",
+        ),
+        (
+            ("--trace", ".", "--effective-batch", "2", "--optimizer", "adamw", "--config", "a.yaml"),
+            "leave out --effective-batch, --optimizer, --config, or",
+        ),
         (("--model", "frcnn_mobilnet"), "frcnn_mobilenet"),
         (("--model", "frcnn_mobilenet", "--config", "absent.yaml"), "absent.yaml"),
         (("--model", "frcnn_mobilenet", "--device", "tpu"), "tpu"),

@@ -46,7 +46,7 @@ def ceilings_for(
     Figures are kept only where all were measured, nothing slowed the device down and no other process disturbed it;
     the notes say why others were not. A damaged file is measured again.
     """
-    path = folder() / f"ceilings-{_digest(machine)}.json"
+    path = folder() / f"ceilings-{_digest(machine, torch.get_num_threads())}.json"
     if not refresh and (kept := _load(path)) is not None:
         return kept
     # The state is read while the device works: idle, a GPU shows nothing.
@@ -84,8 +84,11 @@ def _missing(ceilings: Ceilings, machine: Machine) -> list[str]:
     return ["not all could be measured"] if set(planned(machine)) - found else []
 
 
-def _digest(machine: Machine) -> str:
-    """The device and the software that decides its speed: not the host's name, which a container draws anew."""
+def _digest(machine: Machine, threads: int) -> str:
+    """The device and the software that decides its speed: not the host's name, which a container draws anew.
+
+    threads: those that measure. A caller may have chosen others than the machine's default.
+    """
     parts = (
         _FORMAT,
         machine.device_type,
@@ -97,7 +100,7 @@ def _digest(machine: Machine) -> str:
         machine.cudnn,
         machine.cpu_name,
         machine.cpu_cores,
-        machine.threads,
+        threads,
         machine.torch,
         machine.autotune,
         *(os.environ.get(name) for name in _ENVIRONMENT),

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity
 
-from autotune.errors import DeviceError
+from autotune.errors import DeviceError, TraceError
 from autotune.probes.tensor_lists import tensor_lists
 from autotune.ranges import LAYER, MODEL, STEP, opened
 
@@ -25,6 +25,7 @@ __all__ = ["METADATA", "layers_named", "record"]
 # The key under which a trace keeps what the analysis must know beside the events.
 METADATA = "autotune"
 _CHUNK_BYTES = 1 << 20
+_TAIL_BYTES = 1 << 12
 
 
 def record(
@@ -40,7 +41,8 @@ def record(
     On CUDA one more step comes first, outside the ranges of the steps: the first one under the profiler also sets up
     its counters. facts go into the trace, with the modules' classes and the operators' lists of tensors, so that the
     trace explains itself elsewhere.
-    Raises DeviceError where the device has no profiler support; whatever step raises, with no file left behind.
+    Raises DeviceError where the device has no profiler support, TraceError where the disk does not take the whole
+    trace; whatever step raises. The trace stands at path whole or not at all.
     """
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
@@ -62,13 +64,30 @@ def record(
 
 def _export(profiler: torch.profiler.profile, path: Path, facts: dict[str, Any]) -> None:
     """The trace with facts at its head: the profiler takes metadata only while it runs, and some are known later."""
-    with tempfile.TemporaryDirectory(prefix=".autotune-", dir=path.parent) as folder:
-        plain = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(plain))
-        with plain.open("rb") as source, (gzip.open if path.suffix == ".gz" else open)(path, "wb") as target:
-            opening, _, rest = source.read(_CHUNK_BYTES).partition(b"{")
-            target.write(opening + b'{"' + METADATA.encode() + b'": ' + json.dumps(facts).encode() + b"," + rest)
-            shutil.copyfileobj(source, target, _CHUNK_BYTES)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".autotune-", dir=path.parent) as folder:
+            plain, partial = Path(folder) / "plain", Path(folder) / "partial"
+            profiler.export_chrome_trace(str(plain))
+            if not _is_whole(plain):
+                raise TraceError(f"{path}: torch did not write the whole trace; make room on the disk, then try again")
+            with plain.open("rb") as source, (gzip.open if path.suffix == ".gz" else open)(partial, "wb") as target:
+                opening, _, rest = source.read(_CHUNK_BYTES).partition(b"{")
+                target.write(opening + b'{"' + METADATA.encode() + b'": ' + json.dumps(facts).encode() + b"," + rest)
+                shutil.copyfileobj(source, target, _CHUNK_BYTES)
+            partial.replace(path)
+    except OSError as error:
+        raise TraceError(
+            f"{path}: the trace cannot be written ({error.strerror}); make room on the disk, then try again"
+        ) from None
+
+
+def _is_whole(plain: Path) -> bool:
+    """Whether the document is there and closed: torch says nothing when the disk does not take all of it."""
+    if not plain.exists():
+        return False
+    with plain.open("rb") as file:
+        file.seek(max(0, plain.stat().st_size - _TAIL_BYTES))
+        return file.read().rstrip().endswith(b"}")
 
 
 @contextmanager

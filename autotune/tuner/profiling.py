@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.config import TrainingConfig
-from autotune.errors import DeviceError
+from autotune.errors import DeviceError, TraceError
 from autotune.probes.analysis import profile_of_trace
 from autotune.probes.device_state import StateProbe
 from autotune.probes.nvml import ALL
@@ -43,7 +43,7 @@ def profile_job(
     """The profile under the first of configs that fits into memory; the job is prepared on the server.
 
     directory: where the trace is kept, as trace.json.gz; None for nowhere. say: told what is being done.
-    Raises DeviceError where no config fits or a step does not end well.
+    Raises DeviceError where no config fits or a step does not end well, TraceError where the disk takes no recording.
     """
     detail = ""
     for config in configs:
@@ -59,6 +59,11 @@ def profile_job(
                     f"{job.model.name}: its training step cannot be profiled ({config.label()}): {failure}"
                 ) from None
             detail = failure.detail
+        except OSError as error:
+            place = directory or tempfile.gettempdir()
+            raise TraceError(
+                f"{place}: the recording cannot be written there ({error.strerror}); make room, then try again"
+            ) from None
     raise DeviceError(f"{job.model.name}: no batch fits into memory ({detail}); try a smaller --image-size")
 
 

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from autotune.config import TrainingConfig
-from autotune.errors import AutotuneError, TraceError
+from autotune.errors import AutotuneError
 from autotune.probes.analysis import profile_of_trace
-from autotune.profile_record import Profile
 from autotune.records import Job, Outcome, RunRecord, Stage, Status, Trial
 from autotune.tuner.bench import LiveBench, Progress, circumstances
 from autotune.tuner.cell_search import CellSearch
 from autotune.tuner.journal import Journal
-from autotune.tuner.profiling import TRACE, profile_job
+from autotune.tuner.kept_profile import forget_recording, kept_profile
+from autotune.tuner.profiling import profile_job
 from autotune.tuner.request import Request, job_of
 from autotune.tuner.search import Search
 from autotune.tuner.session import Server
@@ -68,12 +68,14 @@ def run(
             objective=request.objective.value,
             left_out=space.left_out(),
         )
+        directory = journal_path.parent if journal_path else None
         try:
+            if directory and not resume:
+                forget_recording(directory)
             workload = server.prepare(job)
             bench.use(server)
             record = record.model_copy(update={"workload": workload})
             if request.profile:
-                directory = journal_path.parent if journal_path else None
                 record = _profiled(record, server, job, space, directory, resume=resume, say=say)
             findings = search.run(bench, space)
             record = record.model_copy(
@@ -115,19 +117,21 @@ def _profiled(
     """The record with the baseline's profile, or with a line that says why it has none: a search does without."""
     assert record.machine is not None
     try:
-        profile = _kept_profile(directory) if resume else None
+        profile = None
+        if resume and directory:
+            profile = kept_profile(directory, job, record.machine, space.baselines())
+            if profile is None:
+                forget_recording(directory)
         profile = profile or profile_job(server, job, record.machine, space.baselines(), directory, say)
-    except AutotuneError as error:
-        return record.model_copy(update={"left_out": (*record.left_out, f"profile: {error}")})
+    except Exception as error:  # noqa: BLE001, whatever ends the profile must not end the search
+        return record.model_copy(update={"left_out": (*record.left_out, f"profile: {_why(error)}")})
     return record.model_copy(update={"profile": profile})
 
 
-def _kept_profile(directory: Path | None) -> Profile | None:
-    """The profile of the trace that an interrupted run left."""
-    try:
-        return profile_of_trace(directory / TRACE) if directory and (directory / TRACE).exists() else None
-    except TraceError:
-        return None
+def _why(error: Exception) -> str:
+    if isinstance(error, AutotuneError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def profile_run(

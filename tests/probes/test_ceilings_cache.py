@@ -101,7 +101,6 @@ def test_a_refresh_measures_and_replaces(state: State) -> None:
         {"cuda": "13.0"},
         {"cudnn": 91002},
         {"torch": "2.12"},
-        {"threads": 8},
         {"autotune": "0.2"},
         {"device_name": "another CPU"},
     ],
@@ -112,6 +111,20 @@ def test_another_device_or_software_is_measured_on_its_own(state: State, change:
     ceilings_for(CPU, MACHINE, measure=measure)
     ceilings_for(CPU, MACHINE.model_copy(update=change), measure=measure)
     assert measure.times == 2
+
+
+def test_each_number_of_threads_that_measure_has_its_own_figures(state: State, own_cache: Path) -> None:
+    before = torch.get_num_threads()
+    measure = Measured()
+    try:
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            ceilings_for(CPU, MACHINE, measure=measure)
+        # The machine's own default decides nothing: it is not what measures.
+        ceilings_for(CPU, MACHINE.model_copy(update={"threads": 8}), measure=measure)
+    finally:
+        torch.set_num_threads(before)
+    assert measure.times == len(_files(own_cache)) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\xff\xfe", b'{"ceilings": [{"kind": "speed"}]}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -103,18 +104,34 @@ def test_a_run_profiles_its_baseline_first_and_takes_up_the_recording_when_resum
     assert said == []
 
 
+def test_a_recording_that_has_no_place_is_one_sentence(
+    tiny_data: DataSpec, kept_ceilings: Ceilings, tmp_path: Path
+) -> None:
+    with pytest.raises(TraceError, match=r"gone: the recording cannot be written there \(No such file or directory\)"):
+        profile_run(_request(tiny_data), directory=tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TraceError("trace.json.gz: cut short"), "trace.json.gz: cut short"),
+        (OSError(errno.ENOSPC, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (KeyError("a defect\nof ours"), r"KeyError: 'a defect\nof ours'"),
+    ],
+    ids=["our word", "full disk", "defect"],
+)
 def test_a_run_whose_profile_fails_goes_on_and_says_why(
-    tiny_data: DataSpec, kept_ceilings: Ceilings, monkeypatch: pytest.MonkeyPatch
+    tiny_data: DataSpec, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     def fail(*_: object) -> Profile:
-        raise TraceError("trace.json.gz: cut short")
+        raise error
 
     monkeypatch.setattr("autotune.tuner.run.profile_job", fail)
     record = run(_request(tiny_data, "sleeper", profile=True))
     assert record.status is Status.FINISHED
     assert record.recommendation is not None
     assert record.profile is None
-    assert "profile: trace.json.gz: cut short" in record.left_out
+    assert f"profile: {reason}" in record.left_out
 
 
 def test_a_config_that_does_not_make_the_effective_batch_is_refused(tiny_data: DataSpec) -> None:
