@@ -199,7 +199,7 @@ def grid(
     seed: options.Seed = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Measure every config, for `python -m benchmarks.replay`: hours on a large detector. Ctrl-C keeps what there is."""
+    """Measure every config there is: what searches are replayed against. Ctrl-C keeps what was measured."""
     with _one_sentence():
         from autotune.progress import watching
         from autotune.tuner.grid import record_grid

@@ -16,7 +16,7 @@ __all__ = ["Grid", "load_grid"]
 
 
 class Grid(Record):
-    """trials: one per config, each in a process of its own, in random order; fewer where the recording was cut short."""
+    """trials: one per config, each in a process of its own, in random order. complete: none was cut off."""
 
     schema_version: int = SCHEMA_VERSION
     started: str

@@ -213,7 +213,8 @@ class RunRecord(Record):
     """Everything a run leaves. baseline and recommendation are None where the run ended before them.
 
     profile: why a step takes its time; None where none was taken. search: the search's name; empty where a step was
-    profiled and nothing searched. objective: what the recommended config is the best in. job: None for the profile of a trace recorded elsewhere.
+    profiled and nothing searched. objective: what the recommended config is the best in. job: None for the profile of a
+    trace recorded elsewhere.
     """
 
     schema_version: int = SCHEMA_VERSION
