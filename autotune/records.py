@@ -62,6 +62,7 @@ class Stage(StrEnum):
     MEMORY = "memory"  # the worst case alone, at a small batch
     SETTINGS = "settings"
     BATCH_SIZES = "batch_sizes"
+    NUMERICS = "numerics"  # losses beside fp32's, at a learning rate that moves the weights
     RACE = "race"
 
 
@@ -155,7 +156,8 @@ class Trial(Record):
     startup_s: from the order to the first forward pass; None where the process was already running.
     duration_s: from the order to the last answer: what the trial took from the budget.
     gave_up: the trial was cut short because it was far slower than the leader.
-    skipped_updates: timed steps in which fp16 gradients overflowed, so that the GradScaler left out the update.
+    losses: of the steps of a numerics trial, which are not timed.
+    skipped_updates: steps in which fp16 gradients overflowed, so that the GradScaler left out the update.
     """
 
     number: int
@@ -173,6 +175,7 @@ class Trial(Record):
     duration_s: float = 0.0
     gave_up: bool = False
     skipped_updates: int = 0
+    losses: tuple[float, ...] = ()
     state: DeviceState = DeviceState()
 
     @computed_field  # type: ignore[prop-decorator]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from autotune.config import Circumstances, TrainingConfig
-from autotune.records import Outcome, Trial
+from autotune.records import Outcome, Stage, Trial
 from autotune.tuner.bench import Order
 
 
@@ -23,6 +23,7 @@ class SimulatedBench:
         seed: int = 0,
         first_start_s: float = 0.0,
         fails: Callable[[TrainingConfig], Outcome] = lambda config: Outcome.OK,
+        losses: Callable[[TrainingConfig], float] = lambda config: 2.0,
         memory_limit_bytes: int | None = None,
         memory_bytes: Callable[[TrainingConfig], int] = lambda config: 1000 * config.batch_size,
     ) -> None:
@@ -38,11 +39,12 @@ class SimulatedBench:
         self._first_start_s = first_start_s
         self._dice = random.Random(seed)
         self._fails = fails
+        self._losses = losses
         self._memory_bytes = memory_bytes
 
     def measure(self, order: Order) -> Trial:
         config = order.config
-        fresh = config not in self.alive
+        fresh = config not in self.alive or order.stage is Stage.NUMERICS
         outcome = self._fails(config)
         step_s = self._step_s(config)
         gave_up = order.give_up_ms is not None and 1000.0 * step_s > order.give_up_ms
@@ -53,6 +55,9 @@ class SimulatedBench:
         if not self.trials:
             duration_s += self._first_start_s
         self.remaining_s -= duration_s
+        losses: tuple[float, ...] = ()
+        if order.stage is Stage.NUMERICS:
+            losses, samples, timed = tuple(self._losses(config) for _ in order.steps), (), False
         if order.keep and self.keeps_sessions and outcome is Outcome.OK:
             self.alive.add(config)
         trial = Trial(
@@ -68,6 +73,7 @@ class SimulatedBench:
             steps=tuple(order.steps) if timed else (),
             peak_memory_bytes=self._memory_bytes(config),
             gave_up=gave_up,
+            losses=losses,
             duration_s=duration_s,
         )
         self.trials.append(trial)

@@ -150,7 +150,9 @@ class LiveBench:
         cpu_before_s = 0.0
         outcome, detail = Outcome.OK, ""
         try:
-            session = self._kept.pop(order.config, None) or self._start(order.config)
+            # What moves the weights happens in a child of its own.
+            kept = self._kept.pop(order.config, None) if order.stage is not Stage.NUMERICS else None
+            session = kept or self._start(order.config)
             cpu_before_s = session.cpu_s()
             partial.take(session, order)
         except TrialFailed as failure:
@@ -183,6 +185,7 @@ class LiveBench:
             startup_s=partial.startup_s,
             gave_up=partial.gave_up,
             skipped_updates=partial.skipped_updates,
+            losses=partial.losses,
             state=state,
             duration_s=time.monotonic() - began_s,
         )
@@ -218,11 +221,17 @@ class _Partial:
         self.startup_s: float | None = None
         self.gave_up = False
         self.skipped_updates = 0
+        self.losses: tuple[float, ...] = ()
         self._skipped = False
         self._stalls: list[int] = []
 
     def take(self, session: Session, order: Order) -> None:
         """Take the steps of an order. Raises TrialFailed where one does not end well."""
+        if order.stage is Stage.NUMERICS:
+            answer = session.numerics(len(order.steps), order.step_timeout_s * len(order.steps))
+            self.losses, self.skipped_updates = tuple(answer["losses"]), answer["skipped"]
+            self.peak_memory_bytes = answer["peak_memory_bytes"]
+            return
         if not order.steps:
             # The optimizer holds its state from the first update on.
             self.worst_case_ms = max(self._step(session, None, order) for _ in range(_MEMORY_STEPS))

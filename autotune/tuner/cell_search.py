@@ -10,12 +10,13 @@ import math
 import random
 from statistics import fmean, median
 
-from autotune.config import TrainingConfig
+from autotune.config import Precision, TrainingConfig
 from autotune.errors import DeviceError
 from autotune.records import Outcome, Recommended, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order, fail_if_unusable
 from autotune.tuner.cell import Cell
 from autotune.tuner.ladder import Ladder
+from autotune.tuner.numerics import STEPS, is_reduced, objection, reference
 from autotune.tuner.objective import Objective
 from autotune.tuner.race import Race, Side
 from autotune.tuner.search import Findings
@@ -74,6 +75,8 @@ class _Run:
         self.overheads_s: dict[TrainingConfig, float] = {}
         self.racers: list[TrainingConfig] = []
         self.not_tried: list[TrainingConfig] = []
+        self.unsound: set[Precision | None] = set()
+        self.notes: list[str] = []
 
     def findings(self) -> Findings:
         self.baseline = self._measure_baseline()
@@ -86,8 +89,11 @@ class _Run:
                 self._screen(cell)
             self._climb_down(cells)
             self._repeat()
+            self._leave_out_the_unsound()
         result, config = self._decide()
-        return Findings(self.baseline.config, Recommended(config=config, verdict=result), tuple(self.not_tried))
+        return Findings(
+            self.baseline.config, Recommended(config=config, verdict=result), tuple(self.not_tried), tuple(self.notes)
+        )
 
     def _measure_baseline(self) -> Trial:
         """The baseline at the largest divisor of the effective batch that fits."""
@@ -135,7 +141,9 @@ class _Run:
         block: int | None = None,
         give_up_ms: float | None = None,
     ) -> Trial:
-        order = Order(stage, config, steps, block, keep=True, give_up_ms=give_up_ms, step_timeout_s=self.timeout_s)
+        # A child whose weights have moved, or that has seen the worst case alone, times nothing.
+        keep = stage not in (Stage.MEMORY, Stage.NUMERICS)
+        order = Order(stage, config, steps, block, keep=keep, give_up_ms=give_up_ms, step_timeout_s=self.timeout_s)
         trial = self.bench.measure(order)
         if trial.outcome is Outcome.OK and trial.warmup_ms:
             self.overheads_s[config] = trial.duration_s - sum(trial.step_ms) / 1000.0
@@ -159,7 +167,6 @@ class _Run:
             known = size in cell.memory.peaks or size in cell.memory.failed
             if size < below and not known and len(cell.memory.peaks) < len(_PROBED):
                 trial = self._measure(Stage.MEMORY, self._at(cell, size), range(0))
-                self.bench.release(trial.config)
                 cell.take(trial)
 
     def _screen(self, cell: Cell) -> None:
@@ -207,7 +214,8 @@ class _Run:
 
     def _is_usable(self, trial: Trial) -> bool:
         fits = self.limit_bytes is None or (trial.peak_memory_bytes or 0) <= self.limit_bytes
-        return trial.outcome is Outcome.OK and bool(trial.step_ms) and fits
+        sound = trial.config.precision not in self.unsound
+        return trial.outcome is Outcome.OK and bool(trial.step_ms) and fits and sound
 
     def _repeat(self) -> None:
         """Time the configs that are close to the fastest again, each round in a new order, where not all can race."""
@@ -227,6 +235,26 @@ class _Run:
                     self.repeats.setdefault(trial.config, []).append(again)
                 self._choose(trial.config)
 
+    def _leave_out_the_unsound(self) -> None:
+        """Hold the losses of each reduced precision that would race against fp32's, and go on without what fails."""
+        checked: set[Precision | None] = {self.baseline.config.precision}
+        plain: Trial | None = None
+        while due := [config for config in self.racers if is_reduced(config) and config.precision not in checked]:
+            config = due[0]
+            checked.add(config.precision)
+            if not self._affordable():
+                self.notes.append(f"numerics: the budget left no time to check {config.precision} against fp32")
+                continue
+            plain = plain or self._losses(reference(self.baseline.config))
+            reason = objection(self._losses(config), plain)
+            if reason is not None:
+                self.unsound.add(config.precision)
+                self.notes.append(f"{config.precision}: {reason}")
+                self._choose(config)
+
+    def _losses(self, config: TrainingConfig) -> Trial:
+        return self._measure(Stage.NUMERICS, config, range(STEPS))
+
     def _close(self) -> list[Trial]:
         """The trials whose speed is close to the fastest's, the fastest first; the baseline races in any case."""
         others = [trial for trial in self._usable() if trial.config != self.baseline.config]
@@ -237,6 +265,7 @@ class _Run:
         """Choose the racers anew; their children stay alive for the race, and the others' end."""
         before = self.racers
         close = self._close()
+        self.racers = []
         if close:
             tied = [trial for trial in close if self._gain(trial) >= self._gain(close[0]) - self.objective.zone]
             preferred = min(tied, key=self.objective.preference)

@@ -79,6 +79,10 @@ def _serve(prepared: Prepared, config: TrainingConfig, connection: Connection, t
         connection.send_bytes(json.dumps(child.answer(order)).encode())
 
 
+# Moves the weights visibly within a few steps, and does not throw random ones off without a warm-up.
+_LEARNING_RATE = {"adamw": 1e-4, "sgd": 1e-3}
+
+
 class _Child:
     """What a child does when asked: optimizer steps, a recording of some, or the ceilings of its device."""
 
@@ -95,6 +99,8 @@ class _Child:
     def answer(self, order: dict[str, Any]) -> dict[str, Any]:
         if "ceilings" in order:
             return self._ceilings(Machine.model_validate(order["ceilings"]))
+        if "numerics" in order:
+            return self._numerics(int(order["numerics"]))
         if "record" in order:
             return self._record(order["record"])
         return self._timed_step(None if "worst_case" in order else int(order["step"]))
@@ -118,6 +124,19 @@ class _Child:
             "peak_memory_bytes": peak_memory_bytes(self.device),
             "began_s": began_s,
         }
+
+    def _numerics(self, steps: int) -> dict[str, Any]:
+        """Train a little, with updates that count: the losses, and how many updates the GradScaler left out."""
+        job = self.prepared.job
+        step = OptimizerStep(self.prepared.model, self.config, job, self.device, _LEARNING_RATE[job.optimizer])
+        losses, skipped = [], 0
+        for number in range(steps):
+            scale = step.loss_scale
+            losses.append(float(step(self.prepared.pool.step(number), number)))
+            skipped += step.loss_scale < scale
+            if not math.isfinite(losses[-1]):
+                raise FloatingPointError(f"the loss is {losses[-1]} in step {number}")
+        return {"losses": losses, "skipped": skipped, "peak_memory_bytes": peak_memory_bytes(self.device)}
 
     def _record(self, order: dict[str, Any]) -> dict[str, Any]:
         from autotune.probes.recording import record

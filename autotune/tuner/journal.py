@@ -19,7 +19,10 @@ from autotune.config import TrainingConfig
 from autotune.errors import RecordError, RunDirectoryError
 from autotune.records import Job, Machine, Outcome, Stage, Trial
 
-__all__ = ["Journal", "Key"]
+__all__ = ["SIDES_AT_MOST", "Journal", "Key"]
+
+# A block of the race has no more sides than this; Trial.block is the number of the block times this, plus the side.
+SIDES_AT_MOST = 8
 
 Key = tuple[Stage, TrainingConfig, int | None]
 
@@ -36,7 +39,7 @@ class Journal:
         """
         self.path = path
         self._known: dict[Key, Trial] = {}
-        self._raced: set[int | None] = set()
+        self._last_block = 0
         # Unbuffered: a line that the disk did not take must not wait in a buffer for a second try.
         self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
         try:
@@ -69,8 +72,8 @@ class Journal:
     def find(self, key: Key) -> Trial | None:
         """The trial that an earlier, killed run measured for this order.
 
-        A baseline or a side of the race that failed is measured anew, since what made it fail may be mended. So is a
-        side of the race whose block was cut in two by the end of the run: the two sides belong together in time.
+        A baseline or a side of the race that failed is measured anew, since what made it fail may be mended. So is the
+        race's last block, which the end of the run may have cut in two: a block's sides belong together in time.
         """
         trial = self._known.get(key)
         if trial is None:
@@ -78,7 +81,7 @@ class Journal:
         stage, _, block = key
         if stage in (Stage.BASELINE, Stage.RACE) and trial.outcome is not Outcome.OK:
             return None
-        if stage is Stage.RACE and block is not None and block ^ 1 not in self._raced:
+        if stage is Stage.RACE and block is not None and block // SIDES_AT_MOST >= self._last_block:
             return None
         return trial
 
@@ -118,7 +121,8 @@ class Journal:
                     f"{self.path}: line {number} is not a trial ({error}); begin anew with --force"
                 ) from None
             self._known[trial.stage, trial.config, trial.block] = trial
-        self._raced = {block for stage, _, block in self._known if stage is Stage.RACE}
+        raced = [block // SIDES_AT_MOST for stage, _, block in self._known if stage is Stage.RACE and block is not None]
+        self._last_block = max(raced, default=0)
         self._file.seek(len(whole))
         self._file.truncate()
 

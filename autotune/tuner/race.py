@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order
+from autotune.tuner.journal import SIDES_AT_MOST
 from autotune.tuner.verdict import INDIFFERENCE, MIN_BLOCKS, paired_log_ratio, verdict
 
 __all__ = ["Race", "Side"]
@@ -97,7 +98,7 @@ class Race:
         for block in range(plan.blocks):
             sides = [self.baseline, *running]
             order = dice.sample(range(len(sides)), len(sides))
-            measured = {place: self._measure(sides[place], block, plan) for place in order}
+            measured = {place: self._measure(sides[place], place, block, plan) for place in order}
             if measured[0].outcome is not Outcome.OK:
                 return _lost(running[0].config, measured[0])
             for place, side in enumerate(running, start=1):
@@ -160,17 +161,15 @@ class Race:
             affordable = MIN_BLOCKS
         return _Plan(min(_BLOCKS_AT_MOST, affordable) if affordable >= MIN_BLOCKS else 0, 1, self.width, fresh=fresh)
 
-    def _measure(self, side: Side, block: int, plan: _Plan) -> Trial:
+    def _measure(self, side: Side, place: int, block: int, plan: _Plan) -> Trial:
         if plan.fresh:
             self.bench.release(side.config)
-        everyone = [self.baseline, *self.candidates]
         return self.bench.measure(
             Order(
                 Stage.RACE,
                 side.config,
                 range(block * plan.width, (block + 1) * plan.width),
-                # A number of its own for each measurement of the race.
-                block=len(everyone) * block + everyone.index(side),
+                block=SIDES_AT_MOST * block + place,
                 keep=not plan.fresh,
                 step_timeout_s=self.step_timeout_s,
             )

@@ -83,6 +83,7 @@ def run(
                     "baseline": findings.baseline,
                     "recommendation": findings.recommendation,
                     "not_tried": findings.not_tried,
+                    "left_out": (*record.left_out, *findings.notes),
                 }
             )
         except KeyboardInterrupt:

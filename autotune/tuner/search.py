@@ -15,11 +15,13 @@ __all__ = ["Findings", "Search"]
 
 @dataclass(frozen=True)
 class Findings:
-    """What a search found. not_tried: configs that the budget left no time for."""
+    """What a search found. not_tried: configs that the budget left no time for. notes: what else a user must know, a
+    sentence each."""
 
     baseline: TrainingConfig
     recommendation: Recommended
     not_tried: tuple[TrainingConfig, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Search(Protocol):

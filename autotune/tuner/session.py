@@ -192,6 +192,13 @@ class Session:
         answer = self._ask({"ceilings": machine.model_dump(mode="json")}, timeout_s, "the ceilings were not measured")
         return Ceilings.model_validate(answer["ceilings"])
 
+    def numerics(self, steps: int, timeout_s: float) -> dict[str, Any]:
+        """Train that many steps from the job's weights: losses, skipped (updates), peak_memory_bytes.
+
+        Raises TrialFailed, NON_FINITE for a loss that is.
+        """
+        return self._ask({"numerics": steps}, timeout_s, f"no {steps} steps ended")
+
     def record(self, path: Path, numbers: Sequence[int], facts: dict[str, Any], timeout_s: float) -> None:
         """Take these steps under the profiler; the trace goes to path, with facts in it. Raises TrialFailed."""
         order = {"record": {"path": str(path), "numbers": list(numbers), "facts": facts}}

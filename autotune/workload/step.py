@@ -23,7 +23,16 @@ class OptimizerStep:
     device is part of the step, as it is in a training loop; loading and decoding them is not.
     """
 
-    def __init__(self, model: torch.nn.Module, config: TrainingConfig, job: Job, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        config: TrainingConfig,
+        job: Job,
+        device: torch.device,
+        learning_rate: float | None = None,
+    ) -> None:
+        """learning_rate: in place of the job's, which moves no weight."""
+        learning_rate = job.learning_rate if learning_rate is None else learning_rate
         self.config = config
         self.device = device
         self.seed = job.seed
@@ -31,9 +40,9 @@ class OptimizerStep:
         self.scaler = config.grad_scaler(device.type)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer: torch.optim.Optimizer = (
-            torch.optim.AdamW(trainable, lr=job.learning_rate)
+            torch.optim.AdamW(trainable, lr=learning_rate)
             if job.optimizer == "adamw"
-            else torch.optim.SGD(trainable, lr=job.learning_rate, momentum=0.9)
+            else torch.optim.SGD(trainable, lr=learning_rate, momentum=0.9)
         )
 
     @property

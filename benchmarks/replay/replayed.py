@@ -56,10 +56,14 @@ class ReplayBench:
         fits = self._surface.fits(config)
         gave_up = False
         samples: tuple[float, ...] = ()
+        losses: tuple[float, ...] = ()
         if not fits:
             taken_s = START_S + _FAILED_SHARE * step_s / config.accumulation_steps
         elif not order.steps:
             taken_s = START_S + 2.0 * min(2, config.accumulation_steps) * step_s / config.accumulation_steps
+        elif order.stage is Stage.NUMERICS:
+            taken_s = START_S + len(order.steps) * step_s
+            losses = (1.0,) * len(order.steps)
         else:
             process_s = step_s * exp(self._wander + self._draw.gauss(0.0, self._noise.process))
             first_s = process_s * self._step_factor(config)
@@ -83,6 +87,7 @@ class ReplayBench:
             steps=tuple(order.steps) if samples else (),
             peak_memory_bytes=self._surface.peak_bytes[config] if fits else None,
             gave_up=gave_up,
+            losses=losses,
             duration_s=taken_s,
         )
 

@@ -105,17 +105,17 @@ def test_what_failed_for_good_is_known_and_what_may_be_mended_is_measured_again(
     journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
     known = {stage for number, stage in enumerate(Stage) if journal.find((stage, CONFIG, number))}
     journal.close()
-    assert known == {Stage.MEMORY, Stage.SETTINGS, Stage.BATCH_SIZES}
+    assert known == {Stage.MEMORY, Stage.SETTINGS, Stage.BATCH_SIZES, Stage.NUMERICS}
 
 
-def test_half_a_block_of_the_race_is_measured_again(tmp_path: Path) -> None:
+def test_the_races_last_block_is_measured_again_since_it_may_be_half_a_block(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
-    for block in (0, 1, 3):
+    for block in (0, 1, 8, 9, 10, 16):
         journal.append(_trial(block, stage=Stage.RACE))
     journal.close()
     journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
-    assert [block for block in range(4) if journal.find((Stage.RACE, CONFIG, block))] == [0, 1]
+    assert [block for block in range(20) if journal.find((Stage.RACE, CONFIG, block))] == [0, 1, 8, 9, 10]
     journal.close()
 
 

@@ -283,3 +283,24 @@ def test_the_race_has_several_candidates_and_gives_up_those_that_fall_behind() -
     assert max(fp16) < counts[found.baseline]
     numbers = [(trial.config, trial.block) for trial in race]
     assert len({block for _, block in numbers}) == len(numbers), "a journal finds each by its own number"
+
+
+def test_a_precision_whose_losses_leave_those_of_fp32_is_reported_and_not_recommended() -> None:
+    def losses(config: TrainingConfig) -> float:
+        return {Precision.BF16: 2.3, Precision.FP16: 2.1}.get(config.precision or Precision.DEFAULT, 2.0)
+
+    bench = SimulatedBench(GPU, lambda config: 0.2 * _step_s(config), budget_s=1200.0, losses=losses)
+    found = _find(bench)
+    assert found.recommendation.config.precision is not Precision.BF16
+    assert any("bf16: its losses lie 15% from fp32's" in note for note in found.notes)
+    raced = {trial.config.precision for trial in bench.trials if trial.stage is Stage.RACE}
+    assert Precision.BF16 not in raced
+    checks = [trial for trial in bench.trials if trial.stage is Stage.NUMERICS]
+    assert checks[0].config.precision is Precision.FP32
+
+
+def test_numerics_are_checked_once_per_precision_and_only_of_what_would_race() -> None:
+    bench = SimulatedBench(GPU, lambda config: 0.2 * _step_s(config), budget_s=1200.0)
+    assert _find(bench).notes == ()
+    checked = [trial.config.precision for trial in bench.trials if trial.stage is Stage.NUMERICS]
+    assert checked == [Precision.FP32, Precision.BF16]

@@ -128,3 +128,27 @@ def _exists(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_memory_trial_takes_the_worst_case_alone(shared_bench: LiveBench) -> None:
+    trial = shared_bench.measure(Order(Stage.MEMORY, BASELINE.at_batch_size(60, tiny.EFFECTIVE_BATCH), range(0)))
+    assert trial.outcome is Outcome.OK
+    assert trial.peak_memory_bytes
+    assert trial.worst_case_ms
+    assert trial.step_ms == trial.warmup_ms == trial.steps == ()
+
+
+def test_a_numerics_trial_trains_with_updates_that_count_in_a_child_of_its_own(shared_bench: LiveBench) -> None:
+    config = BASELINE.at_batch_size(60, tiny.EFFECTIVE_BATCH)
+    first = shared_bench.measure(_order(60, keep=True))
+    losses = [shared_bench.measure(Order(Stage.NUMERICS, config, range(4))).losses for _ in range(2)]
+    assert len(losses[0]) == 4
+    assert losses[0] == losses[1], "seeded, from the same weights"
+    bf16 = config.model_copy(update={"precision": Precision.BF16})
+    halved = shared_bench.measure(Order(Stage.NUMERICS, bf16, range(4))).losses
+    assert halved != losses[0]
+    assert halved == pytest.approx(losses[0], rel=0.05)
+    again = shared_bench.measure(_order(60, keep=True))
+    assert first.worst_case_ms is not None
+    assert again.worst_case_ms is None, "the kept child is there still"
+    shared_bench.release(config)

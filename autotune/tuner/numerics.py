@@ -1,0 +1,44 @@
+"""The numerics guard: whether a reduced precision trains as fp32 does."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+
+from autotune.config import Precision, TrainingConfig
+from autotune.records import Outcome, Trial
+
+__all__ = ["STEPS", "is_reduced", "objection", "reference"]
+
+# Optimizer steps, with updates that count, on the same seeded batches.
+STEPS = 6
+# Mean over the steps of |loss / fp32's loss - 1|. Detectors sample their proposals by what they predict, so that two
+# sound runs part by some percent; a broken one parts by more, or not at all in a finite number.
+_TOLERANCE = 0.1
+
+
+def is_reduced(config: TrainingConfig) -> bool:
+    """Whether a config computes with fewer bits than fp32 has."""
+    return config.precision in (Precision.TF32, Precision.BF16, Precision.FP16)
+
+
+def reference(config: TrainingConfig) -> TrainingConfig:
+    """The config in plain fp32 that a config's losses are held against."""
+    return config.model_copy(update={"precision": Precision.FP32, "channels_last": False})
+
+
+def objection(ours: Trial, plain: Trial) -> str | None:
+    """Why a config must not be recommended, from the losses of both; None where nothing is wrong with it.
+
+    A config whose trial failed for want of memory or time is not objected to: it is not known."""
+    if ours.outcome is Outcome.NON_FINITE:
+        return f"{ours.detail}"
+    if ours.outcome is not Outcome.OK or plain.outcome is not Outcome.OK:
+        return None
+    if ours.skipped_updates == len(ours.losses):
+        return "the gradients overflowed in every step: no weight was updated"
+    pairs = zip(ours.losses, plain.losses, strict=True)
+    apart = fmean(abs(loss / theirs - 1.0) if theirs else math.inf for loss, theirs in pairs)
+    if apart <= _TOLERANCE:
+        return None
+    return f"its losses lie {apart:.0%} from fp32's over {len(ours.losses)} steps; {_TOLERANCE:.0%} are tolerated"
