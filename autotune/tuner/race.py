@@ -27,6 +27,8 @@ _FRESH_STEPS = 4
 # ends where nothing is open.
 _LOOKS = (3, 5, 7, 9)
 _BEHIND_STANDARD_ERRORS = 2.2
+# No race is decided before this many blocks.
+_DECIDED_FROM = 5
 # The race is decided where the mean lies this many standard errors outside the zone of indifference.
 _DECIDED_STANDARD_ERRORS = 4.0
 # A race in which everything ties, the baseline too, ends from this many blocks on: whatever wins, little is lost.
@@ -112,7 +114,7 @@ class Race:
                 return _lost(failures[-1].config, failures[-1])
             if block + 1 in _LOOKS:
                 running = self._in_front(running, gains)
-                if block + 1 >= _FRESH_BLOCKS_AT_LEAST and self._is_decided(running, gains):
+                if block + 1 >= _DECIDED_FROM and self._is_decided(running, gains):
                     break
         winner = self._winner(running, gains)
         return verdict(self.baseline.config, winner.config, gains[winner.config], compared=len(gains), remedy=remedy)
