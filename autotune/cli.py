@@ -111,6 +111,9 @@ def run(
     from_scratch: options.FromScratch = False,
     weights: options.Weights = None,
     effective_batch: options.EffectiveBatch = None,
+    tuned_batch: Annotated[
+        int | None, typer.Option(min=1, help="The effective batch that your learning rate was tuned at, if another.")
+    ] = None,
     optimizer: options.Optimizer = "adamw",
     baseline: Annotated[Path | None, typer.Option(help="Your own training config (YAML) to compare with.")] = None,
     device: options.Device = None,
@@ -153,6 +156,7 @@ def run(
             budget_s=seconds(budget) if budget is not None else None,
             baseline=TrainingConfig.load(baseline) if baseline else None,
             objective=Objective(objective),
+            tuned_batch=tuned_batch,
             seed=seed,
             profile=profile,
             command=("autotune", *sys.argv[1:]),

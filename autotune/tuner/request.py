@@ -21,6 +21,7 @@ class Request:
     """What a user asks of a run; None leaves a choice to the device's default.
 
     device: `cpu`, `cuda`, `cuda:N`, or None for CUDA where there is one. baseline: the user's own training config.
+    tuned_batch: the effective batch that the user's learning rate was tuned at; None where it is this one.
     profile: profile the baseline's step before the search.
     """
 
@@ -36,6 +37,7 @@ class Request:
     threads: int | None = None
     settings_fixed: bool = False
     objective: Objective = Objective.THROUGHPUT
+    tuned_batch: int | None = None
     profile: bool = False
     command: tuple[str, ...] = field(default=())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autotune.config import TrainingConfig
 from autotune.errors import AutotuneError
+from autotune.learning_rate import learning_rate_note
 from autotune.probes.analysis import profile_of_trace
 from autotune.records import Job, Outcome, RunRecord, Stage, Status, Trial
 from autotune.tuner.bench import LiveBench, Progress, circumstances
@@ -74,6 +75,8 @@ def run(
                 forget_recording(directory)
             workload = server.prepare(job)
             bench.use(server)
+            note = learning_rate_note(job.optimizer, request.tuned_batch or job.effective_batch, job.effective_batch)
+            workload = workload.model_copy(update={"notes": (*workload.notes, *filter(None, [note]))})
             record = record.model_copy(update={"workload": workload})
             if request.profile:
                 record = _profiled(record, server, job, space, directory, resume=resume, say=say)

@@ -61,7 +61,9 @@ def test_a_config_that_crashes_is_reported_and_never_recommended(tiny_data: Data
 
 
 def test_a_config_raced_against_itself_shows_no_real_difference(tiny_data: DataSpec) -> None:
-    record = run(_request(tiny_data, "plain", settings_fixed=True))
+    record = run(_request(tiny_data, "plain", settings_fixed=True, tuned_batch=16))
+    assert record.workload is not None
+    assert any("multiply it by 0.5: AdamW's" in note for note in record.workload.notes)
     assert record.recommendation is not None
     result = record.recommendation.verdict
     assert result.kind is VerdictKind.NO_REAL_DIFFERENCE
