@@ -13,11 +13,17 @@ from autotune.reports.page.embedding import rounded
 __all__ = ["Bars", "Tree", "by_class", "by_module", "by_phase"]
 
 _COMMUNICATION = "(communication)"
+# Modules of a smaller share of the step are one leaf of their parent: nobody sees them, and a browser draws thousands
+# for seconds.
+_SMALLEST_SHARE = 0.003
+_SMALLER = "(smaller)"
+
+_Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Modules, parents before children, then a leaf for each layer and phase; the root is the whole step.
+    """Modules, parents before children, with a leaf for each phase; the root is the whole step.
 
     parents: index of each node's parent, -1 for the root. own_ms: a leaf's time, 0 elsewhere, so that no rounding
     makes children outgrow their parent. bounds: what bounds most of the time below a node.
@@ -39,32 +45,50 @@ class Bars:
 
 
 def by_module(profile: Profile) -> Tree:
-    labels, parents, own_ms = ["step"], [-1], [0.0]
-    by_bound: list[defaultdict[str, float]] = [defaultdict(float)]
-    index: dict[tuple[str, ...], int] = {(): 0}
-
-    def node(label: str, parent: int, time_ms: float = 0.0) -> int:
-        labels.append(label)
-        parents.append(parent)
-        own_ms.append(time_ms)
-        by_bound.append(defaultdict(float))
-        return len(labels) - 1
-
+    growing = _Growing()
+    total_ms = _total_ms(profile)
+    least_ms = _SMALLEST_SHARE * (profile.busy_ms + profile.waiting_ms)
     for layer in profile.layers:
         path = module_path(layer.layer)
-        lineage = [0]
-        for length in range(1, len(path) + 1):
-            prefix = path[:length]
-            if prefix not in index:
-                index[prefix] = node(prefix[-1], lineage[-1])
-            lineage.append(index[prefix])
-        lineage.append(node(layer.phase, lineage[-1], layer.time_ms))
-        for each in lineage:
-            by_bound[each][layer.bound] += layer.time_ms
+        shown = next((length for length in range(len(path)) if total_ms[path[: length + 1]] < least_ms), len(path))
+        leaf = layer.phase if shown == len(path) else _SMALLER
+        growing.add((*path[:shown], leaf), layer.time_ms, layer.bound)
     if profile.waiting_ms:
-        by_bound[node("(waiting)", 0, profile.waiting_ms)][Bound.HOST] = profile.waiting_ms
-    bounds = (max(times, key=times.__getitem__) if times else "" for times in by_bound)
-    return Tree(tuple(labels), tuple(parents), tuple(map(rounded, own_ms)), tuple(map(str, bounds)))
+        growing.add(("(waiting)",), profile.waiting_ms, Bound.HOST)
+    return growing.tree()
+
+
+def _total_ms(profile: Profile) -> dict[_Path, float]:
+    total_ms: defaultdict[_Path, float] = defaultdict(float)
+    for layer in profile.layers:
+        path = module_path(layer.layer)
+        for length in range(len(path)):
+            total_ms[path[: length + 1]] += layer.time_ms
+    return total_ms
+
+
+class _Growing:
+    """A tree that gets its nodes as leaves are added."""
+
+    def __init__(self) -> None:
+        self._index: dict[_Path, int] = {(): 0}
+        self._own_ms: defaultdict[_Path, float] = defaultdict(float)
+        self._by_bound: defaultdict[_Path, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    def add(self, path: _Path, time_ms: float, bound: Bound) -> None:
+        self._own_ms[path] += time_ms
+        for length in range(len(path) + 1):
+            self._index.setdefault(path[:length], len(self._index))
+            self._by_bound[path[:length]][bound] += time_ms
+
+    def tree(self) -> Tree:
+        bounds = (self._by_bound[path] for path in self._index)
+        return Tree(
+            labels=("step", *(path[-1] for path in self._index if path)),
+            parents=(-1, *(self._index[path[:-1]] for path in self._index if path)),
+            own_ms=tuple(rounded(self._own_ms.get(path, 0.0)) for path in self._index),
+            bounds=tuple(str(max(times, key=times.__getitem__)) if times else "" for times in bounds),
+        )
 
 
 def by_class(profile: Profile) -> Bars:

@@ -17,7 +17,7 @@
   });
   // Plotly's log axes count in powers of ten: ticks named here, so that they read as figures.
   const batchAxis = (sizes) => axis("batch size", {type: "log", tickvals: sizes, ticktext: sizes.map(String)});
-  const below = () => ({orientation: "h", x: 0, y: -0.2, yanchor: "top", font: {size: 11}});
+  const below = () => ({orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", font: {size: 11}});
 
   const charts = [];
   const chart = (id, height, build) => {
@@ -74,10 +74,9 @@
       visible: roof.used ? true : "legendonly",
       line: {color: colour(roof.measured ? "text" : "muted"), width: roof.measured ? 1.6 : 1.2, dash: roof.measured ? "solid" : "dash"},
     }));
-    const logs = {type: "log", exponentformat: "SI", showexponent: "all", minor: {showgrid: false}};
-    return {traces: [...lid, ...points], layout: {
-      xaxis: axis("FLOP/byte", {...logs, dtick: 1}), yaxis: axis("FLOP/s", {...logs, dtick: 1}), legend: below(), uirevision: "kept",
-    }};
+    const powers = Array.from({length: 25}, (_, place) => 10 ** (place - 6));
+    const logs = {type: "log", tickvals: powers, ticktext: powers.map((power) => (power < 1e3 ? String(power) : si(power).replace(".00", "")))};
+    return {traces: [...lid, ...points], layout: {xaxis: axis("FLOP/byte", logs), yaxis: axis("FLOP/s", logs), legend: below(), uirevision: "kept"}};
   });
   document.addEventListener("layers-filtered", () => charts.filter(({element}) => element.id === "roofline").forEach(draw));
 
@@ -101,7 +100,7 @@
         parents: parents.map((parent) => (parent < 0 ? "" : String(parent))), values: own_ms, branchvalues: "remainder",
         text: bounds.map((bound, place) => (place ? bound : "")), textinfo: "label+text+percent root", maxdepth: narrow.matches ? 4 : 5,
         hovertemplate: "<b>%{label}</b><br>%{value:.4~r} ms, %{percentRoot:.1%} of the step<br>mostly %{text}<extra></extra>",
-        tiling: {orientation: narrow.matches ? "v" : "h", pad: 1}, sort: true,
+        tiling: {orientation: narrow.matches ? "v" : "h", pad: 1}, sort: true, leaf: {opacity: 1},
         marker: {colors: bounds.map((bound, place) => colour(place && bound ? bound : "panel")), line: {width: 1, color: colour("ground")}},
         insidetextfont: {color: bounds.map((bound, place) => colour(place && bound ? "ground" : "text"))},
         pathbar: {visible: true, textfont: {color: colour("text")}},
@@ -204,7 +203,7 @@
 
   chart("nvml", () => 60 + 150 * data.nvml.length, () => {
     const rows = data.nvml.length;
-    const layout = {legend: {...below(), y: -0.12}, xaxis: axis("seconds", {anchor: `y${rows > 1 ? rows : ""}`}), hovermode: "x unified", margin: {l: 56, r: 12, t: 8, b: 44}};
+    const layout = {legend: below(), xaxis: axis("seconds", {anchor: `y${rows > 1 ? rows : ""}`}), hovermode: "x unified", margin: {l: 56, r: 12, t: 8, b: 44}};
     const traces = data.nvml.flatMap(({unit, lines: series}, row) => {
       const number = row ? String(row + 1) : "";
       const top = 1 - row / rows;
@@ -218,11 +217,18 @@
   });
 
   const redraw = () => charts.forEach(draw);
-  // One by one, so that the page answers while the larger ones are drawn.
-  charts.forEach((each, place) => setTimeout(() => {
-    draw(each);
-    if (place === charts.length - 1) document.documentElement.dataset.drawn = "all";
-  }));
+  // From the top, one whenever the page has nothing else to do: it answers while the larger ones are drawn.
+  const places = [...document.querySelectorAll(".chart")];
+  const queue = [...charts].sort((one, other) => places.indexOf(one.element) - places.indexOf(other.element));
+  const next = () => {
+    if (queue.length) {
+      draw(queue.shift());
+      setTimeout(next);
+    } else {
+      document.documentElement.dataset.drawn = "all";
+    }
+  };
+  next();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   narrow.addEventListener("change", redraw);
   addEventListener("beforeprint", () => { document.documentElement.classList.add("printing"); redraw(); });

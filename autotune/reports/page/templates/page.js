@@ -118,3 +118,7 @@ if (data.layers) {
   document.querySelectorAll(".phase").forEach((box) => box.addEventListener("change", changed));
   document.getElementById("module").addEventListener("input", changed);
 }
+
+// After the first paint, so that the verdict and the config are there at once.
+const sources = [...document.querySelectorAll("#plotly, #charts")].map((element) => element.textContent);
+requestAnimationFrame(() => setTimeout(() => sources.forEach((source) => document.body.append(make("script", {textContent: source})))));
