@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
 
 from autotune.config import TrainingConfig
+from autotune.intervals import INDIFFERENCE, interval
 from autotune.records import Trial, Verdict, VerdictKind
 
-__all__ = ["INDIFFERENCE", "MIN_BLOCKS", "interval", "paired_log_ratio", "preference", "recommended", "verdict"]
+__all__ = ["INDIFFERENCE", "MIN_BLOCKS", "paired_log_ratio", "preference", "recommended", "verdict"]
 
-# Differences inside this zone are ties.
-INDIFFERENCE = 0.01
 # Fewer blocks than this give no interval worth printing: Student's t for two blocks is 12.7.
 MIN_BLOCKS = 3
 # Peak memory within this share of each other counts as equal.
 _SAME_MEMORY = 0.05
-
-# Two-sided 95% quantiles of Student's t, by degrees of freedom from 1 (any statistics textbook's table).
-_T95: tuple[float, ...] = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-)
-_T95 += (2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
-_T95_BEYOND = 1.960
 
 
 def paired_log_ratio(baseline: Trial, candidate: Trial) -> float:
@@ -52,17 +29,6 @@ def paired_log_ratio(baseline: Trial, candidate: Trial) -> float:
     if not both:
         raise ValueError("the two trials timed no step in common")
     return math.log(sum(theirs[step] for step in both) / sum(ours[step] for step in both))
-
-
-def interval(log_ratios: Sequence[float]) -> tuple[float, float, float]:
-    """(ratio, low, high): geometric mean and 95% interval by Student's t over blocks. Raises ValueError below two."""
-    if len(log_ratios) < 2:
-        raise ValueError("an interval needs at least two blocks")
-    freedom = len(log_ratios) - 1
-    t95 = _T95[freedom - 1] if freedom <= len(_T95) else _T95_BEYOND
-    half = t95 * stdev(log_ratios) / math.sqrt(len(log_ratios))
-    middle = mean(log_ratios)
-    return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
 
 
 def verdict(

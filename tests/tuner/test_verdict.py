@@ -6,8 +6,9 @@ import random
 import pytest
 
 from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.intervals import interval
 from autotune.records import Outcome, Stage, Trial, VerdictKind
-from autotune.tuner.verdict import interval, paired_log_ratio, recommended, verdict
+from autotune.tuner.verdict import paired_log_ratio, recommended, verdict
 
 CPU = Circumstances("cpu", 4)
 BASELINE = TrainingConfig.baseline(CPU)

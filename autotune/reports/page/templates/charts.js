@@ -17,7 +17,7 @@
   });
   // Plotly's log axes count in powers of ten: ticks named here, so that they read as figures.
   const batchAxis = (sizes) => axis("batch size", {type: "log", tickvals: sizes, ticktext: sizes.map(String)});
-  const below = () => ({orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", font: {size: 11}});
+  const below = () => ({orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", font: {size: 11}, maxheight: 0.7});
 
   const charts = [];
   const chart = (id, height, build) => {
@@ -56,6 +56,8 @@
     const passes = layerFilter.passes();
     const {x, y, roofs} = data.roofline;
     const largest = Math.max(...layers.map((layer) => layer.time_ms));
+    // Thousands of points would cover each other.
+    const smallest = layers.length > 500 ? 4 : 6;
     const groups = Object.fromEntries(Object.keys(SYMBOLS).map((bound) => [bound, []]));
     layers.forEach((layer, place) => {
       if (x[place] !== null && passes([layer.layer, layer.phase, layer.module])) groups[layer.bound].push(place);
@@ -66,7 +68,7 @@
       text: places.map((place) => layerText(layers[place])), hovertemplate: "%{text}<extra></extra>",
       marker: {
         symbol: SYMBOLS[bound], color: colour(bound), opacity: 0.75, line: {width: 1, color: colour("ground")},
-        size: places.map((place) => 6 + 34 * Math.sqrt(layers[place].time_ms / largest)),
+        size: places.map((place) => smallest + (narrow.matches ? 20 : 34) * Math.sqrt(layers[place].time_ms / largest)),
       },
     }));
     const lid = roofs.map((roof) => ({
@@ -75,7 +77,7 @@
       line: {color: colour(roof.measured ? "text" : "muted"), width: roof.measured ? 1.6 : 1.2, dash: roof.measured ? "solid" : "dash"},
     }));
     const powers = Array.from({length: 25}, (_, place) => 10 ** (place - 6));
-    const logs = {type: "log", tickvals: powers, ticktext: powers.map((power) => (power < 1e3 ? String(power) : si(power).replace(".00", "")))};
+    const logs = {type: "log", tickvals: powers, ticktext: powers.map((power) => (power < 1e3 ? String(power) : si(power).replace(/\.0+ /, " ")))};
     return {traces: [...lid, ...points], layout: {xaxis: axis("FLOP/byte", logs), yaxis: axis("FLOP/s", logs), legend: below(), uirevision: "kept"}};
   });
   document.addEventListener("layers-filtered", () => charts.filter(({element}) => element.id === "roofline").forEach(draw));
@@ -143,8 +145,10 @@
   };
   const sizes = [...new Set(measured.map((each) => each.batch_size))].sort((one, other) => one - other);
   const limit = data.memory_limit_gib;
+  // Room for the legend, which has a line per cell where they do not fit side by side.
+  const searchHeight = () => (cells.length > 6 || narrow.matches ? 330 + 20 * (cells.length + 4) : 400);
 
-  chart("speed", 400, () => ({
+  chart("speed", searchHeight, () => ({
     traces: [
       ...byCell((each) => each.images_per_second, (found) => ({error_y: {
         type: "data", symmetric: false, thickness: 1.2, width: 4,
@@ -154,7 +158,7 @@
     ],
     layout: {xaxis: batchAxis(sizes), yaxis: axis("images/s", {rangemode: "tozero"}), legend: below()},
   }));
-  chart("memory", 400, () => ({
+  chart("memory", searchHeight, () => ({
     traces: [
       ...byCell((each) => each.peak_gib, () => ({})), ...rings((each) => each.batch_size, (each) => each.peak_gib),
       // A config that found no room stands at the limit that it hit.
@@ -166,7 +170,7 @@
     ],
     layout: {xaxis: batchAxis(sizes), yaxis: axis("peak memory, GiB", {rangemode: "tozero"}), legend: below()},
   }));
-  chart("front", 400, () => {
+  chart("front", searchHeight, () => {
     const front = measured.filter((each) => each.on_front).sort((one, other) => one.peak_gib - other.peak_gib);
     const known = measured.filter((each) => each.peak_gib !== null && each.images_per_second !== null);
     return {

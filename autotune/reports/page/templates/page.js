@@ -9,7 +9,7 @@ const make = (tag, properties = {}, ...children) => {
   return element;
 };
 
-const SI = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+const SI = [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 const si = (value) => {
   const [unit, prefix] = SI.find(([size]) => value >= size) || [1, ""];
   return `${(value / unit).toPrecision(3)} ${prefix}`.trim();
