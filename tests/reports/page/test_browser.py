@@ -170,6 +170,14 @@ def test_the_charts_follow_the_colour_scheme(opened: Opened) -> None:
     assert page.evaluate("document.getElementById('speed').layout.font.color") != before
 
 
+def test_a_turned_phone_shows_the_charts_apart(opened: Opened) -> None:
+    page = opened(profiled(), 844, 390)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(1000)
+    for chart in page.locator(".chart").all():
+        assert chart.bounding_box()["height"] == chart.locator(".main-svg").first.bounding_box()["height"]
+
+
 def _points(page: Any) -> int:
     """Points of the roofline's markers."""
     return page.evaluate(

@@ -27,6 +27,8 @@
   function draw({element, height, build}) {
     const {traces, layout} = build();
     const tall = typeof height === "function" ? height() : height;
+    // Plotly takes the height from the element again when the window changes.
+    element.style.minHeight = `${tall}px`;
     Plotly.react(element, traces, {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: {family: "system-ui, 'DejaVu Sans', sans-serif", color: colour("text"), size: 12},
