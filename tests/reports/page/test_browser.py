@@ -146,7 +146,8 @@ def test_hostile_names_show_as_text(opened: Opened, hostile: RunRecord) -> None:
         "Plotly.Fx.hover('roofline', [{curveNumber: document.getElementById('roofline').data"
         ".findIndex((t) => t.name.startsWith('memory')), pointNumber: 0}])"
     )
-    assert "</script><script>window.broken=1" in page.locator("#roofline .hoverlayer").text_content()
+    # To the letter: Plotly shows tags that it does not know, and would take <b> for its own.
+    assert f"backbone.{name}" in page.locator("#roofline .hoverlayer").text_content()
     assert page.locator("#by-module .slicetext", has_text="</script>").count() >= 1
     assert page.evaluate("window.broken") is None
     assert page.locator("img").count() == 0
