@@ -20,7 +20,7 @@ from autotune import cli_options as options
 from autotune.errors import AutotuneError, UsageError
 
 if TYPE_CHECKING:
-    from autotune.records import DataSpec, ModelSpec
+    from autotune.records import DataSpec, ModelSpec, RunRecord
 
 __all__ = ["app", "main"]
 
@@ -38,7 +38,14 @@ app = typer.Typer(
 class Format(StrEnum):
     TERMINAL = "terminal"
     MARKDOWN = "md"
+    HTML = "html"
     CSV = "csv"
+    JSON = "json"
+
+
+class ComparisonFormat(StrEnum):
+    TERMINAL = "terminal"
+    MARKDOWN = "md"
     JSON = "json"
 
 
@@ -343,26 +350,83 @@ def doctor() -> None:
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory, or its run.json.")],
-    format: Annotated[Format, typer.Option(help="What to print.")] = Format.TERMINAL,
+    format: Annotated[Format, typer.Option(help="What to draw.")] = Format.TERMINAL,
+    out: Annotated[
+        Path | None, typer.Option(help="A file for it. [default: the terminal; for html report.html of the run]")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser; for html.")] = False,
 ) -> None:
-    """Print the report of a run from its record."""
+    """Draw the report of a run from its record."""
+    with _one_sentence():
+        from autotune.files import write_new
+        from autotune.records import load_run
+
+        if open_page and format is not Format.HTML:
+            raise UsageError("--open shows a page; pass --format html with it")
+        text = _rendered(load_run(run), format)
+        if out is None and format is Format.HTML:
+            out = (run if run.is_dir() else run.parent) / "report.html"
+        if out is None:
+            _print(text.rstrip("\n"))
+            return
+        write_new(out, text, force=force)
+        _print(str(out))
+        if open_page:
+            import webbrowser
+
+            if not webbrowser.open(out.resolve().as_uri()):
+                raise AutotuneError(f"{out}: no browser can be started here; open the file in yours")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run directories, or their run.json.")],
+    format: Annotated[ComparisonFormat, typer.Option(help="What to print.")] = ComparisonFormat.TERMINAL,
+) -> None:
+    """Say what changed between runs, and whether the difference in speed is real."""
     with _one_sentence():
         from autotune.records import load_run
-        from autotune.reports import layers_csv, markdown, terminal, trials_csv
+        from autotune.reports import comparison_text
+        from autotune.reports.comparison import comparison
 
-        record = load_run(run)
+        if len(runs) < 2:
+            raise UsageError("compare takes two runs at least; give another run directory")
+        found = comparison([(str(path), load_run(path)) for path in runs])
         match format:
-            case Format.TERMINAL:
-                text = terminal.render(record)
-            case Format.MARKDOWN:
-                text = markdown.render(record)
-            case Format.CSV if record.profile and not record.is_search:
-                text = layers_csv.render(record.profile)
-            case Format.CSV:
-                text = trials_csv.render(record)
-            case Format.JSON:
-                text = record.to_json(computed=True)
-        _print(text.rstrip("\n"))
+            case ComparisonFormat.TERMINAL:
+                _print(comparison_text.terminal(found))
+            case ComparisonFormat.MARKDOWN:
+                _print(comparison_text.markdown(found))
+            case ComparisonFormat.JSON:
+                _print(found.to_json())
+
+
+def _rendered(record: RunRecord, format: Format) -> str:
+    """The report in a format; each loads only what it draws with."""
+    match format:
+        case Format.TERMINAL:
+            from autotune.reports import terminal
+
+            return terminal.render(record)
+        case Format.MARKDOWN:
+            from autotune.reports import markdown
+
+            return markdown.render(record)
+        case Format.HTML:
+            from autotune.reports.page import render as page
+
+            return page.render(record)
+        case Format.CSV if record.profile and not record.is_search:
+            from autotune.reports import layers_csv
+
+            return layers_csv.render(record.profile)
+        case Format.CSV:
+            from autotune.reports import trials_csv
+
+            return trials_csv.render(record)
+        case Format.JSON:
+            return record.to_json(computed=True)
 
 
 def _given(context: typer.Context, *, but: tuple[str, ...]) -> list[str]:

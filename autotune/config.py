@@ -249,6 +249,11 @@ class TrainingConfig(BaseModel):
 
     def label(self) -> str:
         """The config in a sentence: `bf16 + channels_last, batch 4 x 4`."""
+        accumulation = f" x {self.accumulation_steps}" if self.accumulation_steps > 1 else ""
+        return f"{self.settings_label()}, batch {self.batch_size}{accumulation}"
+
+    def settings_label(self) -> str:
+        """The label without the batch, the same for every batch size of one combination of settings."""
         settings = [
             text
             for knob in KNOBS
@@ -256,8 +261,7 @@ class TrainingConfig(BaseModel):
             and (value := getattr(self, knob.name)) is not None
             and (text := knob.label(value))
         ]
-        accumulation = f" x {self.accumulation_steps}" if self.accumulation_steps > 1 else ""
-        return f"{' + '.join(settings) or 'defaults'}, batch {self.batch_size}{accumulation}"
+        return " + ".join(settings) or "defaults"
 
     def for_device(self, where: Circumstances) -> TrainingConfig:
         """This config on a device: knobs that were left open get the untuned value, those without a meaning none.

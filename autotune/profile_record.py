@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from statistics import fmean, median
+from typing import Annotated
 
-from pydantic import computed_field
+from pydantic import Field, PositiveFloat, computed_field
 
 from autotune.config import TrainingConfig
 from autotune.machine_record import DeviceState, Machine
@@ -73,7 +74,7 @@ class Ceiling(Record):
 
     kind: CeilingKind
     precision: str | None = None
-    samples: tuple[float, ...]
+    samples: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
     datasheet: float | None = None
 
     @computed_field  # type: ignore[prop-decorator]
@@ -241,8 +242,8 @@ class Profile(Record):
     machine: Machine | None = None
     device: str
     device_type: str
-    step_samples_ms: tuple[float, ...] = ()
-    profiled_step_ms: tuple[float, ...]
+    step_samples_ms: tuple[PositiveFloat, ...] = ()
+    profiled_step_ms: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
     busy_ms: float
     idle_ms: float
     coverage: float
@@ -295,3 +296,9 @@ class Profile(Record):
         """The share of a step in which the device waits for launches: 0 where none was late."""
         whole_ms = self.busy_ms + self.waiting_ms
         return self.host_ms / whole_ms if whole_ms else 0.0
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from autotune.reports import notebook
+
+        return notebook.profile(self)

@@ -41,6 +41,12 @@ class Recommendation:
     def __repr__(self) -> str:
         return f"<Recommendation {self.config.label()!r}. {self.verdict.sentence}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from autotune.reports import notebook
+
+        return notebook.recommendation(self.record)
+
     def table(self) -> pandas.DataFrame:
         """The measured configs, one a row, against the baseline."""
         from autotune.reports.table import trials_frame
@@ -48,7 +54,7 @@ class Recommendation:
         return trials_frame(self.record)
 
     def save(self, path: str | Path) -> None:
-        """Write the run directory path (report.md, config.yaml, run.json, trials.csv).
+        """Write the run directory path (report.md, report.html, config.yaml, run.json, trials.csv).
 
         A path that ends in .yaml or .yml gets the training config alone, one in .json the run record alone.
         Raises RunDirectoryError where a directory holds a run already, or cannot be written.

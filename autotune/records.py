@@ -7,12 +7,13 @@ that `--json` prints and `run.json` leaves out.
 from __future__ import annotations
 
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from pydantic import ValidationError, computed_field
+from pydantic import PositiveFloat, ValidationError, computed_field
 
 from autotune.config import TrainingConfig
 from autotune.errors import RecordError
@@ -168,7 +169,7 @@ class Trial(Record):
     block: int | None = None
     worst_case_ms: float | None = None
     warmup_ms: tuple[float, ...] = ()
-    step_ms: tuple[float, ...] = ()
+    step_ms: tuple[PositiveFloat, ...] = ()
     steps: tuple[int, ...] = ()
     peak_memory_bytes: int | None = None
     startup_s: float | None = None
@@ -264,9 +265,22 @@ def load_run(path: str | Path) -> RunRecord:
         raise RecordError(
             f"{file}: schema_version {version} is newer than this autotune reads ({SCHEMA_VERSION}); update autotune"
         )
+    if field := _not_finite(content):
+        raise RecordError(f"{file}: {field}: not a finite number")
     try:
         return RunRecord.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"{file}: {field}: {first['msg']}") from None
+
+
+def _not_finite(content: Any) -> str | None:
+    """The field of the first NaN or infinity, which Python's JSON reader lets pass; None where there is none."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return ""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, value in items:
+        if (below := _not_finite(value)) is not None:
+            return f"{name}.{below}".rstrip(".")
+    return None

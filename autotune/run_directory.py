@@ -4,6 +4,7 @@ run.json      the run record, from which all other files but the journal are dra
 trials.jsonl  the journal
 config.yaml   the recommended training config
 report.md     the report
+report.html   the report with its charts, as one page
 trials.csv    the trials, one a row
 layers.csv    the profile's layers, one a row in each phase
 trace.json.gz the recording that the profile comes from
@@ -20,16 +21,27 @@ from itertools import count
 from pathlib import Path
 
 from autotune.errors import RunDirectoryError, UsageError
+from autotune.files import write_whole
 from autotune.records import RunRecord
 from autotune.reports import layers_csv, markdown, trials_csv
+from autotune.reports.page import render as page
 
 __all__ = ["RunDirectory", "default_directory", "holds_a_run"]
 
 # Enough for the journal and the reports of a long run, and for file systems to be slow in saying that they are full.
 _NEEDED_BYTES = 16 * 2**20
-_OURS = ("report.md", "config.yaml", "layers.csv", "run.json", "trace.json.gz", "trials.csv", "trials.jsonl")
+_OURS = (
+    "report.md",
+    "report.html",
+    "config.yaml",
+    "layers.csv",
+    "run.json",
+    "trace.json.gz",
+    "trials.csv",
+    "trials.jsonl",
+)
 # Drawn from the record.
-_DRAWN = {"report.md", "config.yaml", "layers.csv", "trials.csv"}
+_DRAWN = {"report.md", "report.html", "config.yaml", "layers.csv", "trials.csv"}
 
 
 class RunDirectory:
@@ -75,7 +87,11 @@ class RunDirectory:
 
     def save(self, record: RunRecord) -> None:
         """Write the record and what is drawn from it, each file whole or not at all."""
-        files = {"run.json": record.to_json() + "\n", "report.md": markdown.render(record)}
+        files = {
+            "run.json": record.to_json() + "\n",
+            "report.md": markdown.render(record),
+            "report.html": page.render(record),
+        }
         if record.is_search:
             files["trials.csv"] = trials_csv.render(record)
         if record.recommendation is not None:
@@ -84,8 +100,8 @@ class RunDirectory:
             files["layers.csv"] = layers_csv.render(record.profile)
         try:
             for name, text in files.items():
-                _write_whole(self.path / name, text)
-            for name in _DRAWN - files.keys():  # of the run that stood here
+                write_whole(self.path / name, text)
+            for name in set(_DRAWN) - files.keys():  # of the run that stood here
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise RunDirectoryError(
@@ -143,17 +159,3 @@ def default_directory(model: str, device: str | None, *, resume: bool) -> Path:
     if last is None:
         raise UsageError(f"{parent / stem}: there is no run to resume; leave out --resume, or name its --out")
     return last
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise

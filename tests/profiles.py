@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from autotune.config import Precision, TrainingConfig
+from autotune.nvml_record import NvmlSample, NvmlSeries
 from autotune.profile_record import (
     UNATTRIBUTED,
     Advice,
@@ -155,6 +156,23 @@ def detector_profile(layers: Sequence[Layer] | None = None, **fields: object) ->
             **fields,
         },
     )
+
+
+def nvml_series(count: int = 40) -> NvmlSeries:
+    """Samples every 0.1 s, the slow questions asked every tenth time only."""
+    samples = (
+        NvmlSample(
+            at_s=100.0 + place / 10.0,
+            gpu_busy_percent=50 + place % 50,
+            memory_used_bytes=2**35,
+            power_watts=400.0 + place,
+            temperature_celsius=50 if place % 10 == 0 else None,
+            clock_events=("power cap",),
+            energy_millijoules=40_000 * place,
+        )
+        for place in range(count)
+    )
+    return NvmlSeries(device_uuid="GPU-0", samples=tuple(samples))
 
 
 def host_bound_profile() -> Profile:

@@ -17,7 +17,7 @@ from autotune.config import TrainingConfig
 from autotune.records import Status, load_run
 
 TESTS = Path(__file__).parent
-FILES = {"run.json", "trials.jsonl", "config.yaml", "report.md", "trials.csv"}
+FILES = {"run.json", "trials.jsonl", "config.yaml", "report.md", "report.html", "trials.csv"}
 
 
 def _command(*arguments: str) -> list[str]:

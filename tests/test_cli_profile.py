@@ -48,7 +48,13 @@ def test_a_profile_prints_one_json_document_and_leaves_its_files(tmp_path: Path,
     assert document["coverage"] >= 0.99
     assert all(set(layer) >= LAYER_COLUMNS for layer in document["layers"])
     here = tmp_path / "here"
-    assert {path.name for path in here.iterdir()} == {"run.json", "report.md", "layers.csv", "trace.json.gz"}
+    assert {path.name for path in here.iterdir()} == {
+        "run.json",
+        "report.md",
+        "report.html",
+        "layers.csv",
+        "trace.json.gz",
+    }
     record = load_run(here)
     assert record.profile is not None
     assert len(pandas.read_csv(here / "layers.csv")) == len(record.profile.layers) == len(document["layers"])
@@ -87,14 +93,19 @@ def test_a_profile_overwrites_nothing_unless_forced(tmp_path: Path, kept_ceiling
     done = _profile("--model", "tiny:plain", "--out", "here", "--force", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "layer" in (here / "layers.csv").read_text()
-    assert "here/: report.md, layers.csv, run.json, trace.json.gz" in done.stdout
+    assert "here/: report.md, report.html, layers.csv, run.json, trace.json.gz" in done.stdout
 
 
 def test_a_trace_recorded_elsewhere_gets_a_report_and_files_where_asked(traces: Path, tmp_path: Path) -> None:
     done = _autotune("profile", "--trace", str(traces / "v100_convnet_training.json.gz"), "--out", "v100", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Tesla V100-SXM2-32GB" in done.stdout
-    assert {path.name for path in (tmp_path / "v100").iterdir()} == {"run.json", "report.md", "layers.csv"}
+    assert {path.name for path in (tmp_path / "v100").iterdir()} == {
+        "run.json",
+        "report.md",
+        "report.html",
+        "layers.csv",
+    }
     assert _autotune("report", "v100", cwd=tmp_path).returncode == 0
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from autotune.profile_record import UNATTRIBUTED, Layer, Profile
 
-__all__ = ["LAYERS_SHOWN", "Row", "Selection", "rows", "select"]
+__all__ = ["LAYERS_SHOWN", "Row", "Selection", "module_path", "rows", "select"]
 
 LAYERS_SHOWN = 40
 _COVERED = 0.9
@@ -72,8 +72,8 @@ class _Module:
     children: dict[str, _Module] = field(default_factory=dict)
 
 
-def _parts(name: str) -> _Path:
-    """Names in parentheses are no modules, and stand alone."""
+def module_path(name: str) -> _Path:
+    """A layer's name as the modules it lies in, itself last. Names in parentheses are no modules, and stand alone."""
     return (name,) if name.startswith("(") else tuple(name.split("."))
 
 
@@ -81,7 +81,7 @@ def _tree(layers: Sequence[Layer]) -> _Module:
     root = _Module()
     for each in layers:
         module = root
-        for part in _parts(each.layer):
+        for part in module_path(each.layer):
             module = module.children.setdefault(part, _Module((*module.path, part)))
         module.own.append(each)
     return root
@@ -95,7 +95,7 @@ class _Drawing:
         self._total_ms: defaultdict[_Path, float] = defaultdict(float)
         self._count: defaultdict[_Path, int] = defaultdict(int)
         for each in layers:
-            path = _parts(each.layer)
+            path = module_path(each.layer)
             for length in range(1, len(path) + 1):
                 self._total_ms[path[:length]] += each.time_ms
                 self._count[path[:length]] += 1

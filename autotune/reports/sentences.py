@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from autotune.config import TrainingConfig
 from autotune.records import Machine, Outcome, RunRecord, Status
 from autotune.reports import profile_sentences
-from autotune.reports.table import GIB
+from autotune.reports.si import GIB
 
 __all__ = ["advice", "failures", "headline", "left_out", "machine", "measured", "title"]
 

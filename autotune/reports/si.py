@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["decimals", "milliseconds", "si"]
+__all__ = ["GIB", "decimals", "milliseconds", "si"]
+
+GIB = 2**30
 
 _PREFIXES = {-3: "n", -2: "u", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P", 6: "E"}
 

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 
 from autotune.config import Precision, TrainingConfig
 
-__all__ = ["training_snippet"]
+__all__ = ["CHANNELS_LAST_INPUT", "training_snippet"]
 
+# Detectors batch their images themselves, so that only here can the batch be turned.
+CHANNELS_LAST_INPUT = (
+    "# Detectors batch their images themselves: turn what reaches the first convolution.",
+    "first = next(part for part in model.modules() if isinstance(part, torch.nn.Conv2d))",
+    "first.register_forward_pre_hook(",
+    "    lambda _, inputs: (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])",
+    ")",
+)
 _AUTOCAST = {Precision.FP16: "torch.float16", Precision.BF16: "torch.bfloat16"}
 
 
@@ -31,11 +39,7 @@ def _settings(config: TrainingConfig, device_type: str) -> Iterator[str]:
         yield f"torch.backends.cudnn.benchmark = {config.cudnn_benchmark}"
     yield f'model = model.to("{device_type}"{", memory_format=torch.channels_last" if config.channels_last else ""})'
     if config.channels_last:
-        yield "# Detectors batch their images themselves: turn what reaches the first convolution."
-        yield "first = next(part for part in model.modules() if isinstance(part, torch.nn.Conv2d))"
-        yield "first.register_forward_pre_hook("
-        yield "    lambda _, inputs: (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])"
-        yield ")"
+        yield from CHANNELS_LAST_INPUT
     if config.precision is Precision.FP16:
         yield f'scaler = torch.amp.GradScaler("{device_type}")'
 

@@ -10,10 +10,9 @@ import pandas as pd
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, RunRecord, Stage, Trial
+from autotune.reports.si import GIB
 
-__all__ = ["GIB", "trials_frame"]
-
-GIB = 2**30
+__all__ = ["trials_frame"]
 
 _COLUMNS = (
     "setting",

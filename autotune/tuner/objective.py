@@ -6,8 +6,8 @@ import math
 from enum import StrEnum
 
 from autotune.config import TrainingConfig
+from autotune.intervals import INDIFFERENCE
 from autotune.records import Trial, Verdict, VerdictKind
-from autotune.tuner.verdict import INDIFFERENCE
 
 __all__ = ["Objective"]
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from autotune.config import TrainingConfig
+from autotune.intervals import INDIFFERENCE
 from autotune.records import Outcome, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order
 from autotune.tuner.journal import SIDES_AT_MOST
-from autotune.tuner.verdict import INDIFFERENCE, MIN_BLOCKS, paired_log_ratio, verdict
+from autotune.tuner.verdict import MIN_BLOCKS, paired_log_ratio, verdict
 
 __all__ = ["Race", "Side"]
 

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import mean, stdev
 
 from autotune.config import TrainingConfig
+from autotune.intervals import INDIFFERENCE, interval
 from autotune.records import Trial, Verdict, VerdictKind
 
-__all__ = ["INDIFFERENCE", "MIN_BLOCKS", "interval", "paired_log_ratio", "verdict"]
+__all__ = ["MIN_BLOCKS", "paired_log_ratio", "verdict"]
 
-# Differences inside this zone are ties.
-INDIFFERENCE = 0.01
 # Fewer blocks than this give no interval worth printing: Student's t for two blocks is 12.7.
 MIN_BLOCKS = 3
-
-# Two-sided quantiles of Student's t, by degrees of freedom from 1 (any statistics textbook's table). A race has at most
-# twelve blocks; beyond the table the last value errs towards caution.
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-_T99 = (63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055, 3.012, 2.977, 2.947)
 
 
 def paired_log_ratio(baseline: Trial, candidate: Trial) -> float:
@@ -34,17 +27,6 @@ def paired_log_ratio(baseline: Trial, candidate: Trial) -> float:
     if not both:
         raise ValueError("the two trials timed no step in common")
     return math.log(sum(theirs[step] for step in both) / sum(ours[step] for step in both))
-
-
-def interval(log_ratios: Sequence[float], quantiles: Sequence[float] = _T95) -> tuple[float, float, float]:
-    """(ratio, low, high): geometric mean and 95% interval by Student's t over blocks; another where its quantiles are
-    given. Raises ValueError below two."""
-    if len(log_ratios) < 2:
-        raise ValueError("an interval needs at least two blocks")
-    t = quantiles[min(len(log_ratios) - 1, len(quantiles)) - 1]
-    half = t * stdev(log_ratios) / math.sqrt(len(log_ratios))
-    middle = mean(log_ratios)
-    return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
 
 
 def verdict(
@@ -69,7 +51,7 @@ def verdict(
             sentence=f"No verdict: the budget left no time to compare {against} with your baseline; {remedy}.",
         )
     ratio, low, high = interval(log_ratios)
-    _, surely_above, surely_below = interval(log_ratios, _T99 if compared > 1 else _T95)
+    _, surely_above, surely_below = interval(log_ratios, at_99=compared > 1)
     kind = VerdictKind.NO_REAL_DIFFERENCE
     if surely_above > 1.0 and ratio >= 1.0 + INDIFFERENCE:
         kind = VerdictKind.FASTER

@@ -6,9 +6,10 @@ import random
 import pytest
 
 from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.intervals import interval
 from autotune.records import Outcome, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.objective import Objective
-from autotune.tuner.verdict import interval, paired_log_ratio, verdict
+from autotune.tuner.verdict import paired_log_ratio, verdict
 
 CPU = Circumstances("cpu", 4)
 BASELINE = TrainingConfig.baseline(CPU)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+import autotune
+from autotune.profile_record import Phase
+from profiles import EVERY_PROFILE, detector_profile, layer
+from records import disturbed, faster, nothing_measured, tie
+
+
+@pytest.mark.parametrize("record", [faster(), tie(), disturbed()])
+def test_a_recommendation_shows_its_verdict_caveats_and_config(record):
+    page = autotune.Recommendation(record)._repr_html_()
+    assert page.lstrip().startswith("<div>")
+    assert record.recommendation.verdict.sentence in page
+    assert f"batch_size: {record.recommendation.config.batch_size}" in page
+    assert ("What weakens this" in page) == (record != faster())
+    assert "None" not in page
+
+
+@pytest.mark.parametrize("profile", EVERY_PROFILE.values(), ids=EVERY_PROFILE)
+def test_a_profile_shows_where_its_step_goes(profile):
+    page = profile._repr_html_()
+    assert profile.device in page
+    assert "<script" not in page
+    for total in profile.classes:
+        assert total.bound in page
+
+
+def test_names_show_as_text():
+    page = detector_profile([layer("<script>alert(1)</script>", Phase.FORWARD, 5.0, memory_ms=1.0)])._repr_html_()
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+
+
+def test_a_run_without_a_recommendation_makes_none():
+    with pytest.raises(autotune.AutotuneError, match="without a recommendation"):
+        autotune.Recommendation(nothing_measured())
