@@ -5,6 +5,7 @@ Williams, Waterman, Patterson: Roofline, an insightful visual performance model,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -56,9 +57,10 @@ def roofline(profile: Profile) -> Roofline:
 
 def point(layer: Layer) -> tuple[float, float] | None:
     """(FLOP/byte, FLOP/s); None where logarithmic axes have no place for it."""
-    if not layer.flops or not layer.intensity or not layer.time_ms:
+    if min(layer.flops, layer.bytes, layer.time_ms) <= 0.0:
         return None
-    return layer.intensity, layer.flops_per_second
+    place = layer.flops / layer.bytes, layer.flops_per_second
+    return place if all(map(math.isfinite, place)) else None
 
 
 def _roofs(profile: Profile, intensities: list[float]) -> Iterator[Roof]:

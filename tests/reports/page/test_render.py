@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from autotune.profile_record import Phase
 from autotune.reports.page.embedding import embedded, rounded
 from autotune.reports.page.render import chart_data, render
-from profiles import EVERY_PROFILE
+from profiles import EVERY_PROFILE, detector_profile, layer
 from records import faster, nothing_measured, profiled
 
 
@@ -95,6 +96,25 @@ def test_a_page_of_three_thousand_layers_and_five_hundred_trials_stays_small(lar
     assert len(large.profile.layers) == 3000
     assert len(large.trials) == 500
     assert len(render(large).encode()) < 8 * 10**6
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        faster().model_copy(
+            update={
+                "recommendation": faster().recommendation.model_copy(
+                    update={"verdict": faster().recommendation.verdict.model_copy(update={"log_ratios": (1e300, 0.0)})}
+                )
+            }
+        ),
+        profiled().model_copy(
+            update={"profile": detector_profile([layer("conv", Phase.FORWARD, 5.0, bytes=1e-300, flops=1e30)])}
+        ),
+    ],
+)
+def test_figures_that_no_float_can_hold_are_left_out(damaged):
+    assert render(damaged).startswith("<!doctype html>")
 
 
 def test_json_cannot_end_its_script_and_has_no_nan():
