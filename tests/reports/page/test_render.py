@@ -9,6 +9,7 @@ import pytest
 from autotune.profile_record import Phase
 from autotune.reports.page.embedding import embedded, rounded
 from autotune.reports.page.render import chart_data, render
+from autotune.reports.profile_sentences import headline, notes
 from profiles import EVERY_PROFILE, detector_profile, layer
 from records import faster, nothing_measured, profiled
 
@@ -49,7 +50,9 @@ def test_every_kind_of_run_has_a_page(any_record):
 @pytest.mark.parametrize("profile", EVERY_PROFILE.values(), ids=EVERY_PROFILE)
 def test_every_kind_of_profile_has_a_page(profile):
     alone = profiled().model_copy(update={"profile": profile, "search": "", "recommendation": None, "trials": ()})
-    assert profile.device in render(alone)
+    text = " ".join(shown(render(alone)).text.split())
+    assert text.count(headline(profile)) == 1
+    assert ("What weakens this" in text) == bool(notes(profile))
 
 
 def test_the_verdict_and_what_weakens_it_come_before_all_else(any_record):
