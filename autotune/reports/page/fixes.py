@@ -9,6 +9,8 @@ from autotune.profile_record import UNATTRIBUTED, Bound, Layer, Profile
 __all__ = ["Fix", "first_to_fix"]
 
 _SHOWN = 10
+# What brings less to the step at best is not worth a line.
+_WORTH_SAYING = 1.001
 # A step of which less than this is left counts as this: nothing is infinitely faster.
 _LEFT_AT_LEAST = 0.001
 _REMEDIES = {
@@ -37,9 +39,9 @@ class Fix:
 
 
 def first_to_fix(profile: Profile, limit: int = _SHOWN) -> list[Fix]:
-    """At most limit layers, the one that could save most first; none that could save nothing."""
+    """At most limit layers, the one that could save most first; none that could save next to nothing."""
     fixes = (_fix(profile, layer) for layer in profile.layers if layer.layer != UNATTRIBUTED)
-    return sorted((fix for fix in fixes if fix.saved_ms > 0.0), key=lambda fix: -fix.saved_ms)[:limit]
+    return sorted((fix for fix in fixes if fix.speedup_at_most >= _WORTH_SAYING), key=lambda fix: -fix.saved_ms)[:limit]
 
 
 def _fix(profile: Profile, layer: Layer) -> Fix:

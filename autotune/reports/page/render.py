@@ -84,11 +84,11 @@ def _context(record: RunRecord, data: dict[str, Any], *, charts: bool) -> dict[s
         "title": printable(sentences.title(record)),
         "headline": printable(sentences.headline(record)),
         "advice": printable(sentences.advice(record) or ""),
-        "caveats": _printable(caveats(record)),
+        "caveats": _printable(_caveats(record)),
         "examples": _examples(record),
         "machine": _pairs(sentences.machine(record)),
         "sections": list(_sections(record, data)),
-        "profile": _profile_words(profile) if profile else None,
+        "profile": _profile_words(record, profile) if profile else None,
         "fixes": first_to_fix(profile) if profile else [],
         "phases": list(dict.fromkeys(layer.phase for layer in profile.layers)) if profile else [],
         "modules": list(dict.fromkeys(module_path(layer.layer)[0] for layer in profile.layers)) if profile else [],
@@ -129,10 +129,11 @@ def _sections(record: RunRecord, data: dict[str, Any]) -> Iterator[tuple[str, st
     yield "measured", "How it was measured"
 
 
-def _profile_words(profile: Profile) -> dict[str, list[str]]:
+def _profile_words(record: RunRecord, profile: Profile) -> dict[str, list[str]]:
     said = (
         profile_sentences.host_bound(profile),
-        profile_sentences.headline(profile),
+        # A profile alone has it for a verdict.
+        profile_sentences.headline(profile) if record.is_search else None,
         profile_sentences.timing(profile),
         profile_sentences.occupancy(profile),
     )
@@ -154,9 +155,15 @@ def _counts(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "profile", f"{profiled} profiled steps, {unprofiled} unprofiled ones"
 
 
+def _caveats(record: RunRecord) -> list[str]:
+    """What weakens the verdict; of a profile alone, what those who measured have to say of it."""
+    alone = profile_sentences.notes(record.profile) if record.profile and not record.is_search else []
+    return [*caveats(record), *alone]
+
+
 def _notes(record: RunRecord) -> list[str]:
     own = list(record.workload.notes) if record.workload else []
-    return own + (profile_sentences.notes(record.profile) if record.profile else [])
+    return own + (profile_sentences.notes(record.profile) if record.profile and record.is_search else [])
 
 
 def _printable(lines: list[str]) -> list[str]:

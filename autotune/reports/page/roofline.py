@@ -5,6 +5,7 @@ Williams, Waterman, Patterson: Roofline, an insightful visual performance model,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -56,9 +57,10 @@ def roofline(profile: Profile) -> Roofline:
 
 def point(layer: Layer) -> tuple[float, float] | None:
     """(FLOP/byte, FLOP/s); None where logarithmic axes have no place for it."""
-    if not layer.flops or not layer.intensity or not layer.time_ms:
+    if min(layer.flops, layer.bytes, layer.time_ms) <= 0.0:
         return None
-    return layer.intensity, layer.flops_per_second
+    place = layer.flops / layer.bytes, layer.flops_per_second
+    return place if all(map(math.isfinite, place)) else None
 
 
 def _roofs(profile: Profile, intensities: list[float]) -> Iterator[Roof]:
@@ -66,25 +68,26 @@ def _roofs(profile: Profile, intensities: list[float]) -> Iterator[Roof]:
     measured = bool(profile.ceilings and profile.ceilings.measured)
     memory = next((each for each in found if each.kind is CeilingKind.COPY), None)
     arithmetic = [each for each in found if each.kind in _ARITHMETIC]
-    if memory is None or not arithmetic:
+    if memory is None:
         return
     compared = {layer.arithmetic for layer in profile.layers if layer.arithmetic}
-    for ceiling in arithmetic:
-        used = _name(ceiling) in compared or not compared
-        if measured:
-            yield _roof(f"{_name(ceiling)}, measured", ceiling.value, memory.value, used, True, intensities)
-        if ceiling.datasheet and memory.datasheet:
-            name = f"{_name(ceiling)}, datasheet"
-            yield _roof(name, ceiling.datasheet, memory.datasheet, used, False, intensities)
-
-
-def _roof(name: str, flops: float, bandwidth: float, used: bool, measured: bool, intensities: list[float]) -> Roof:
-    ridge = flops / bandwidth
-    left, right = min([ridge, *intensities]) / _MARGIN, max([ridge, *intensities]) * _MARGIN
-    x = (left, ridge, right)
-    y = (left * bandwidth, flops, flops)
-    # Exact, not rounded: a roof must not fall below the points that touch it.
-    return Roof(f"{name}: {si(flops, 'FLOP/s')}, {si(bandwidth, 'B/s')}", measured, used, x, y)
+    # (ceiling, FLOP/s, bytes/s, measured), the datasheet's beside the measured one.
+    pairs = [(each, each.value, memory.value, True) for each in arithmetic if measured]
+    pairs += [
+        (each, each.datasheet, memory.datasheet, False) for each in arithmetic if each.datasheet and memory.datasheet
+    ]
+    places = [*intensities, *(flops / bandwidth for _, flops, bandwidth, _ in pairs)]
+    for ceiling, flops, bandwidth, real in sorted(pairs, key=lambda pair: arithmetic.index(pair[0])):
+        # Exact, not rounded: a roof must not fall below the points that touch it.
+        left, ridge, right = min(places) / _MARGIN, flops / bandwidth, max(places) * _MARGIN
+        source = "measured" if real else "datasheet"
+        yield Roof(
+            name=f"{_name(ceiling)}, {source}: {si(flops, 'FLOP/s')}, {si(bandwidth, 'B/s')}",
+            measured=real,
+            used=_name(ceiling) in compared or not compared,
+            x=(left, ridge, right),
+            y=(left * bandwidth, flops, flops),
+        )
 
 
 def _name(ceiling: Ceiling) -> str:

@@ -32,6 +32,9 @@ TRIAL_COLUMNS = (
 )
 
 
+_LARGEST_LOG = 700.0
+
+
 @dataclass(frozen=True)
 class Measured:
     """One config. cell: its settings without the batch. images_per_second, low, high: median, 10th and 90th
@@ -127,7 +130,8 @@ def race(record: RunRecord) -> Race | None:
     verdict = record.recommendation.verdict if record.recommendation else None
     if verdict is None or not verdict.log_ratios:
         return None
-    blocks = tuple(rounded(math.exp(ratio)) for ratio in verdict.log_ratios)
+    # A damaged record may hold what no float can.
+    blocks = tuple(rounded(math.exp(ratio)) if abs(ratio) < _LARGEST_LOG else None for ratio in verdict.log_ratios)
     ratio, low, high = (rounded(value) for value in (verdict.ratio, verdict.low, verdict.high))
     return Race(verdict.candidate.label(), ratio, low, high, blocks)
 

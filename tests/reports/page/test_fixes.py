@@ -10,7 +10,8 @@ from profiles import EVERY_PROFILE, detector_profile, layer, profile
 def test_the_layer_that_could_save_most_comes_first():
     fixes = first_to_fix(detector_profile())
     assert fixes[0].layer.layer == "roi_heads"
-    assert len(fixes) == 10
+    assert len(first_to_fix(detector_profile(), limit=3)) == 3
+    assert all(fix.speedup_at_most > 1.001 for fix in fixes)
     assert [fix.saved_ms for fix in fixes] == sorted((fix.saved_ms for fix in fixes), reverse=True)
 
 

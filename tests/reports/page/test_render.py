@@ -6,9 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from autotune.profile_record import Phase
 from autotune.reports.page.embedding import embedded, rounded
 from autotune.reports.page.render import chart_data, render
-from profiles import EVERY_PROFILE
+from autotune.reports.profile_sentences import headline, notes
+from profiles import EVERY_PROFILE, detector_profile, layer
 from records import faster, nothing_measured, profiled
 
 
@@ -48,7 +50,9 @@ def test_every_kind_of_run_has_a_page(any_record):
 @pytest.mark.parametrize("profile", EVERY_PROFILE.values(), ids=EVERY_PROFILE)
 def test_every_kind_of_profile_has_a_page(profile):
     alone = profiled().model_copy(update={"profile": profile, "search": "", "recommendation": None, "trials": ()})
-    assert profile.device in render(alone)
+    text = " ".join(shown(render(alone)).text.split())
+    assert text.count(headline(profile)) == 1
+    assert ("What weakens this" in text) == bool(notes(profile))
 
 
 def test_the_verdict_and_what_weakens_it_come_before_all_else(any_record):
@@ -95,6 +99,25 @@ def test_a_page_of_three_thousand_layers_and_five_hundred_trials_stays_small(lar
     assert len(large.profile.layers) == 3000
     assert len(large.trials) == 500
     assert len(render(large).encode()) < 8 * 10**6
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        faster().model_copy(
+            update={
+                "recommendation": faster().recommendation.model_copy(
+                    update={"verdict": faster().recommendation.verdict.model_copy(update={"log_ratios": (1e300, 0.0)})}
+                )
+            }
+        ),
+        profiled().model_copy(
+            update={"profile": detector_profile([layer("conv", Phase.FORWARD, 5.0, bytes=1e-300, flops=1e30)])}
+        ),
+    ],
+)
+def test_figures_that_no_float_can_hold_are_left_out(damaged):
+    assert render(damaged).startswith("<!doctype html>")
 
 
 def test_json_cannot_end_its_script_and_has_no_nan():

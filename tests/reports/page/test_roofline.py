@@ -46,6 +46,14 @@ def test_measured_and_datasheet_roofs_stand_beside_each_other():
     assert kinds == [("matrix bf16", True), ("matrix bf16", False), ("convolution bf16", True)]
 
 
+def test_roofs_reach_from_the_leftmost_to_the_rightmost_of_all():
+    drawn = roofline(detector_profile())
+    assert len({(roof.x[0], roof.x[-1]) for roof in drawn.roofs}) == 1
+    points = [x for x in drawn.x if x is not None]
+    assert drawn.roofs[0].x[0] < min(points)
+    assert max(points) < drawn.roofs[0].x[-1]
+
+
 def test_a_datasheet_alone_is_not_called_measured():
     both = Ceilings(ceilings=(CEILINGS.ceilings[0], DATASHEET.ceilings[0]), measured=False)
     assert [roof.measured for roof in roofline(detector_profile(ceilings=both)).roofs] == [False]
