@@ -50,7 +50,15 @@ class ComparisonFormat(StrEnum):
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except OSError as error:
+        # Only the help comes here: what commands print has its own sentence.
+        if os.environ.get("AUTOTUNE_DEBUG"):
+            raise
+        _close_stdout()
+        typer.echo(f"autotune: the standard output cannot be written ({error.strerror or error})", err=True)
+        sys.exit(1)
 
 
 @contextmanager
@@ -232,7 +240,7 @@ def grid(
         with watching() as watcher:
             recorded = record_grid(request, steps, say=watcher.say)
         recorded.save(out)
-        typer.echo(f"{len(recorded.trials)} configs in {out}" + ("" if recorded.complete else ": interrupted"))
+        _print(f"{len(recorded.trials)} configs in {out}" + ("" if recorded.complete else ": interrupted"))
         if not recorded.complete:
             raise typer.Exit(130)
 

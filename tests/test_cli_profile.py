@@ -143,6 +143,15 @@ def test_a_standard_output_that_takes_no_more_is_one_sentence_and_the_files_stay
         assert load_run(tmp_path / "here").profile is not None
 
 
+@pytest.mark.parametrize("arguments", [("--help",), ("profile", "--help"), ("--version",)])
+def test_a_help_that_cannot_be_written_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = _autotune(*arguments, cwd=tmp_path, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.startswith("autotune: the standard output cannot be written (No space left on device)")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_trace_that_does_not_do_is_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(WRONG[name])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from autotune.config import Precision
 from autotune.profile_record import Advice, Bound, CeilingKind, Ceilings, Layer, Phase, Profile
+from autotune.ranges import INPUTS
 
 __all__ = ["advice_for"]
 
@@ -31,15 +32,18 @@ def advice_for(profile: Profile) -> tuple[Advice, ...]:
     step_ms = profile.busy_ms + profile.waiting_ms
     advice = []
     for saving in _savings(profile):
-        most = _speedup(step_ms, sum(saving.ms.values()))
+        saved_ms = sum(saving.ms.values())
+        most = _speedup(step_ms, saved_ms)
         if most < _WORTH_SAYING:
             continue
+        # Sums of the same numbers may differ in their last digit.
+        same = None if saving.same_share_ms is None else _speedup(step_ms, min(saving.same_share_ms, saved_ms))
         advice.append(
             Advice(
                 knob=saving.knob,
                 value=saving.value,
                 speedup_at_most=most,
-                speedup_at_same_share=None if saving.same_share_ms is None else _speedup(step_ms, saving.same_share_ms),
+                speedup_at_same_share=same,
                 saved_ms=saving.ms,
                 sentence=saving.sentence,
             )
@@ -87,19 +91,26 @@ def _savings(profile: Profile) -> Iterator[_Saving]:
         # No bound by multiplications: what it finds may do with fewer (Winograd, FFT).
         yield _down_to(saving, [each for each in network if _convolves(each)], lambda layer: layer.memory_ms)
     if config is None or config.accumulation_steps > 1:
-        saving = _Saving("batch_size", "larger", "if its layers came down to the ceilings and nothing waited")
-        yield _without_waits(_down_to(saving, network, _floor), network)
+        sentence = "if its layers came down to the ceilings, moved their weights once a step, and nothing waited"
+        saving = _Saving("batch_size", "larger", sentence)
+        batches = config.accumulation_steps if config else None
+        yield _without_waits(_down_to(saving, network, lambda layer: _floor_in_one_batch(layer, batches)), network)
     yield from _launching_less(profile, network, update)
 
 
 def _launching_less(profile: Profile, network: list[Layer], update: list[Layer]) -> Iterator[_Saving]:
-    compiled = _Saving("compile", "true", "if nothing waited for Python and all elementwise work were fused away")
-    fusible = [each for each in network if each.arithmetic == "vector" and not _convolves(each)]
-    yield _without_waits(_down_to(compiled, fusible, lambda layer: 0.0), profile.layers)
+    # On a CPU what comes after the step's last operator, the end of the update, stands in no layer.
+    after_ms = max(0.0, profile.host_ms - sum(each.host_wait_ms for each in profile.layers))
+    sentence = "if nothing waited for Python, elementwise work were fused away and the rest came down to the ceilings"
+    compiled = _Saving("compile", "true", sentence)
+    _down_to(compiled, network, lambda layer: 0.0 if _fusible(layer) else _floor(layer))
+    compiled.add(Bound.HOST, after_ms)
+    yield _without_waits(compiled, profile.layers)
     if profile.device_type == "cuda":
         graphs = _Saving("cuda_graphs", "true", "if the step were replayed as one graph, which wants fixed shapes")
         yield _without_waits(graphs, profile.layers)
     fused = _Saving("optimizer", "fused", "if the whole update cost nothing")
+    fused.add(Bound.HOST, after_ms)
     yield _without_waits(_down_to(fused, update, lambda layer: 0.0), update)
 
 
@@ -120,26 +131,31 @@ def _in_precision(layers: list[Layer], precision: str, ceilings: Ceilings | None
     """bytes_left: the share of the bytes that is left to move."""
     rates = "half the bytes and half-precision rates" if bytes_left < 1.0 else "the rates of TF32"
     saving = _Saving("precision", precision, f"if all layers came down to the ceilings at {rates}")
-    same_share_ms = 0.0
     for layer in layers:
+        memory_ms = bytes_left * layer.memory_ms
         compute_left = _compute_left(layer, precision, ceilings)
+        # Another algorithm may do with fewer multiplications than are counted, in the other precision too.
+        least_left = 0.0 if compute_left is None or layer.fewer_multiplications else compute_left
+        floor_ms = max(layer.compute_ms, layer.memory_ms)
         # Where today's floor lies above the time, it is wrong by as much in the other precision.
-        real = min(1.0, layer.time_ms / floor_ms) if (floor_ms := _floor(layer)) else 0.0
-        left_ms = real * max(compute_left * layer.compute_ms, bytes_left * layer.memory_ms)
-        saving.add(layer.work_bound, layer.time_ms - left_ms)
-        if real and layer.work_bound in (Bound.COMPUTE, Bound.MEMORY) and layer.bound is not Bound.HOST:
-            same_share_ms += layer.time_ms * (1.0 - left_ms / (real * floor_ms))
-    saving.same_share_ms = same_share_ms
+        real = min(1.0, layer.time_ms / floor_ms) if floor_ms else 0.0
+        saving.add(layer.work_bound, layer.time_ms - real * max(least_left * layer.compute_ms, memory_ms))
+        if not floor_ms or (compute_left is None and layer.compute_ms):
+            continue
+        saving.same_share_ms = saving.same_share_ms or 0.0
+        if layer.work_bound in (Bound.COMPUTE, Bound.MEMORY) and layer.bound is not Bound.HOST:
+            left_ms = max((compute_left or 0.0) * layer.compute_ms, memory_ms)
+            saving.same_share_ms += layer.time_ms * (1.0 - left_ms / floor_ms)
     return saving
 
 
-def _compute_left(layer: Layer, precision: str, ceilings: Ceilings | None) -> float:
-    """The share of the least time for a layer's FLOPs that is left in another precision."""
+def _compute_left(layer: Layer, precision: str, ceilings: Ceilings | None) -> float | None:
+    """The share of the least time for a layer's FLOPs that another precision leaves; None where no ceiling tells."""
     _, _, now = layer.arithmetic.partition(" ")
     if not now:  # outside tensor cores half precision computes at most twice as fast (two numbers a register)
         return 0.5 if precision in _HALF else 1.0
     today, then = (_reaches(ceilings, each) for each in (now, precision))
-    return min(1.0, today / then) if today and then else 1.0
+    return min(1.0, today / then) if today and then else None
 
 
 def _half_precision(profile: Profile) -> str | None:
@@ -160,9 +176,26 @@ def _reaches(ceilings: Ceilings | None, precision: str) -> float | None:
 
 
 def _floor(layer: Layer) -> float:
-    """The least time that the ceilings allow for a layer, in ms."""
-    return max(layer.compute_ms, layer.memory_ms)
+    """The least time that the ceilings allow for a layer, in ms; by its bytes alone where it is done with fewer
+    multiplications than are counted."""
+    return layer.memory_ms if layer.fewer_multiplications else max(layer.compute_ms, layer.memory_ms)
+
+
+def _floor_in_one_batch(layer: Layer, batches: int | None) -> float:
+    """_floor() if the step were one batch in place of so many. Of a layer on matrix units any part of the bytes may be
+    its weights, which each batch moves anew; batches: None where nobody knows."""
+    if batches == 1 or not layer.arithmetic.startswith(_TENSOR_KINDS):
+        return _floor(layer)
+    memory_ms = layer.memory_ms / batches if batches else 0.0
+    return memory_ms if layer.fewer_multiplications else max(layer.compute_ms, memory_ms)
+
+
+def _fusible(layer: Layer) -> bool:
+    """What only computes element by element, or moves data within the device."""
+    return layer.arithmetic in ("", "vector") and not _convolves(layer) and layer.layer != INPUTS
 
 
 def _convolves(layer: Layer) -> bool:
-    return layer.arithmetic.startswith(CeilingKind.CONVOLUTION.value) or "Conv" in layer.module
+    """Rows without modules have the names of operators."""
+    by_name = "Conv" in layer.module or layer.layer.startswith("aten::conv")
+    return by_name or layer.arithmetic.startswith(CeilingKind.CONVOLUTION)

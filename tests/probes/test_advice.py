@@ -32,9 +32,13 @@ def _layer(bound: Bound, time_ms: float, **more: Any) -> Layer:
 
 
 def _advice(
-    *layers: Layer, config: TrainingConfig | None = CONFIG, device_type: str = "cuda", ceilings: Ceilings = CEILINGS
+    *layers: Layer,
+    config: TrainingConfig | None = CONFIG,
+    device_type: str = "cuda",
+    ceilings: Ceilings = CEILINGS,
+    after_ms: float = 0.0,
 ) -> dict[str, Advice]:
-    """By knob and value."""
+    """By knob and value. after_ms: the wait after the last operator."""
     profile = Profile(
         model="tiny",
         config=config,
@@ -42,7 +46,7 @@ def _advice(
         device_type=device_type,
         profiled_step_ms=(100.0,),
         busy_ms=sum(layer.time_ms for layer in layers),
-        idle_ms=sum(layer.idle_before_ms for layer in layers),
+        idle_ms=sum(layer.idle_before_ms for layer in layers) + after_ms,
         coverage=1.0,
         layers=layers,
         classes=(),
@@ -101,7 +105,8 @@ def test_a_processor_without_half_precision_is_not_advised_to_use_it() -> None:
 def test_what_is_in_use_already_is_not_advised() -> None:
     update = {"precision": Precision.BF16, "channels_last": True, "cudnn_benchmark": True}
     tuned = CONFIG.model_copy(update=update)
-    assert _advice(_layer(Bound.COMPUTE, 50.0), _layer(Bound.MEMORY, 50.0), config=tuned) == {}
+    layers = _layer(Bound.COMPUTE, 50.0, compute_ms=50.0), _layer(Bound.MEMORY, 50.0, memory_ms=50.0)
+    assert _advice(*layers, config=tuned) == {}
 
 
 def test_channels_last_can_bring_layers_of_every_class_down_to_their_ceilings() -> None:
@@ -122,8 +127,11 @@ def test_a_larger_batch_is_advised_where_the_effective_batch_has_room_for_it_and
     assert "batch_size larger" not in _advice(layer)
     split = CONFIG.model_copy(update={"batch_size": 2, "accumulation_steps": 2})
     found = _advice(layer, config=split)["batch_size larger"]
-    assert found.speedup_at_most == pytest.approx(100.0 / 10.0)
-    assert found.saved_ms == {Bound.LATENCY: pytest.approx(50.0), Bound.HOST: pytest.approx(40.0)}
+    # The bytes may all be weights, which one batch moves once and two move twice.
+    assert found.speedup_at_most == pytest.approx(100.0 / 5.0)
+    assert found.saved_ms == {Bound.LATENCY: pytest.approx(55.0), Bound.HOST: pytest.approx(40.0)}
+    activations = layer.model_copy(update={"arithmetic": "vector"})
+    assert _advice(activations, config=split)["batch_size larger"].speedup_at_most == pytest.approx(100.0 / 10.0)
 
 
 def test_waiting_bounds_what_graphs_and_a_fused_update_can_bring() -> None:
@@ -141,12 +149,50 @@ def test_waiting_bounds_what_graphs_and_a_fused_update_can_bring() -> None:
     assert found["precision bf16"].speedup_at_same_share == 1.0
 
 
-def test_fused_code_can_make_elementwise_layers_vanish_but_no_convolution() -> None:
+def test_fused_code_can_make_elementwise_layers_vanish_and_brings_a_convolution_to_its_ceiling() -> None:
     found = _advice(
-        _layer(Bound.MEMORY, 40.0, arithmetic="vector", module="BatchNorm2d"),
-        _layer(Bound.MEMORY, 60.0, arithmetic="vector", module="Conv2d"),
+        _layer(Bound.MEMORY, 20.0, arithmetic="vector", module="BatchNorm2d", memory_ms=20.0),
+        _layer(Bound.MEMORY, 10.0, arithmetic="", layer="neck", flops=0.0, memory_ms=10.0),  # pads and joins
+        _layer(Bound.MEMORY, 10.0, arithmetic="", layer="(inputs)", flops=0.0, memory_ms=10.0),
+        _layer(Bound.MEMORY, 20.0, arithmetic="vector", module="Conv2d", memory_ms=20.0),
+        _layer(Bound.LATENCY, 40.0, arithmetic="convolution tf32", module="Conv2d", memory_ms=15.0, compute_ms=10.0),
     )
+    assert found["compile true"].speedup_at_most == pytest.approx(100.0 / (10.0 + 20.0 + 15.0))
+
+
+def test_a_trace_without_layers_has_its_convolutions_by_their_operators_names() -> None:
+    depthwise = _layer(Bound.LATENCY, 100.0, layer="aten::conv2d", arithmetic="vector", memory_ms=50.0)
+    found = _advice(depthwise, config=None)
+    assert found["cudnn_benchmark true"].speedup_at_most == pytest.approx(2.0)
+    assert found["compile true"].speedup_at_most == pytest.approx(2.0)
+
+
+def test_on_a_processor_the_wait_after_the_last_operator_can_end_too() -> None:
+    layer = _layer(Bound.MEMORY, 60.0, memory_ms=60.0, idle_before_ms=10.0, host_wait_ms=10.0)
+    found = _advice(layer, device_type="cpu", after_ms=30.0)
     assert found["compile true"].speedup_at_most == pytest.approx(100.0 / 60.0)
+    assert found["compile true"].saved_ms == {Bound.HOST: pytest.approx(40.0)}
+    assert found["optimizer fused"].speedup_at_most == pytest.approx(100.0 / 70.0)
+
+
+def test_fewer_multiplications_than_are_counted_leave_the_bytes_alone_as_a_floor() -> None:
+    winograd = _layer(
+        Bound.COMPUTE, 100.0, arithmetic="convolution fp32", compute_ms=90.0, memory_ms=10.0, fewer_multiplications=True
+    )
+    found = _advice(winograd)
+    assert found["channels_last true"].speedup_at_most == pytest.approx(10.0)
+    assert found["precision bf16"].speedup_at_most == pytest.approx(20.0)
+    assert found["precision bf16"].speedup_at_same_share == pytest.approx(10.0)
+
+
+def test_a_precision_whose_rate_nobody_knows_is_bounded_by_its_bytes_and_promises_nothing() -> None:
+    unknown = Ceilings(ceilings=(Ceiling(kind=CeilingKind.MATRIX, precision="tf32", samples=(200e12,)),))
+    layer = _layer(Bound.COMPUTE, 100.0, arithmetic="matrix tf32", compute_ms=80.0, memory_ms=20.0)
+    found = _advice(layer, ceilings=unknown)["precision bf16"]
+    assert found.speedup_at_most == pytest.approx(10.0)
+    assert found.speedup_at_same_share is None
+    nothing = _advice(_layer(Bound.LATENCY, 100.0), ceilings=Ceilings(ceilings=()))["precision bf16"]
+    assert nothing.speedup_at_same_share is None
 
 
 def test_what_brings_next_to_nothing_is_not_said_and_the_largest_comes_first() -> None:

@@ -49,6 +49,7 @@ def test_a_profile_names_every_layer_and_leaves_nothing_over(
     assert profile.machine == record.machine
     assert profile.config == record.baseline
     assert len(profile.step_samples_ms) >= len(profile.profiled_step_ms) >= 1
+    assert len(profile.step_samples_ms) % len(profile.profiled_step_ms) == 0
     assert profile.state.cpu_load_by_others is not None
     assert sum(layer.time_ms for layer in profile.layers) == pytest.approx(profile.busy_ms, rel=1e-12)
     assert RunRecord.model_validate_json(record.to_json()) == record
