@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotune.config import TrainingConfig
-from autotune.records import Outcome, Trial
+from autotune.records import Outcome, Stage, Trial
 from autotune.tuner.memory_fit import MemoryFit
 
 __all__ = ["Cell"]
@@ -24,10 +24,15 @@ class Cell:
         return hash(self.settings)
 
     def take(self, trial: Trial) -> None:
-        """Learn from a trial of the cell. One that failed otherwise than for memory ends the cell at its batch."""
+        """Learn from a trial of the cell. A timed one that failed otherwise than for memory ends the cell; a probe of a
+        small batch does not: live batch norm, for one, cannot train on a single image."""
         batch = trial.config.batch_size
+        if trial.outcome in (Outcome.OUT_OF_MEMORY, Outcome.THRASH):
+            self.memory.fail(batch)
+            return
         if trial.outcome is not Outcome.OK:
-            self.memory.fail(batch if trial.outcome in (Outcome.OUT_OF_MEMORY, Outcome.THRASH) else 0)
+            if trial.stage is not Stage.MEMORY:
+                self.memory.fail(0)
             return
         if trial.peak_memory_bytes is not None:
             self.memory.add(batch, trial.peak_memory_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 
 from autotune.grid_record import load_grid
 from autotune.records import Outcome
@@ -14,17 +14,17 @@ __all__ = ["read_grid"]
 
 
 def read_grid(path: Path) -> Surface:
-    """A config's true time is the median of its samples, and its steps vary as the samples do around it. What failed,
+    """A config's true time is the mean of its samples, and its steps vary as the samples do around it. What failed,
     or was beyond what failed, takes more memory than there is."""
     grid = load_grid(path)
     where = circumstances(grid.job, grid.machine)
     memory_bytes = grid.job.memory_limit_bytes or grid.machine.device_memory_bytes or grid.machine.memory_bytes
     timed = {trial.config: trial for trial in grid.trials if trial.outcome is Outcome.OK and trial.step_ms}
-    slowest_s = max(median(trial.step_ms) for trial in timed.values()) / 1000.0
+    slowest_s = max(fmean(trial.step_ms) for trial in timed.values()) / 1000.0
     step_s, peak_bytes, ratios = {}, {}, {}
     for config in configs_of(where):
         trial = timed.get(config)
-        middle = median(trial.step_ms) if trial else 1000.0 * slowest_s
+        middle = fmean(trial.step_ms) if trial else 1000.0 * slowest_s
         step_s[config] = middle / 1000.0
         peak_bytes[config] = (trial.peak_memory_bytes or 0) if trial else 2 * memory_bytes
         ratios[config] = tuple(each / middle for each in trial.step_ms) if trial else (1.0,)

@@ -44,7 +44,8 @@ def at_random(bench: ReplayBench, space: Space) -> TrainingConfig:
     """Configs drawn without replacement, 8 samples each, the least median."""
     dice = random.Random(bench.seed)
     times = {}
-    for config in dice.sample(configs_of(space.where), _RANDOM_TRIALS):
+    everything = configs_of(space.where)
+    for config in dice.sample(everything, min(_RANDOM_TRIALS, len(everything))):
         samples = bench.time_ms(config, _TPE_STEPS)
         if samples:
             times[config] = median(samples)
@@ -77,7 +78,8 @@ def tpe(bench: ReplayBench, space: Space) -> TrainingConfig:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=bench.seed))
-    knobs = [knob for knob in KNOBS if knob.name not in ("batch_size", "accumulation_steps")]
+    settings = [knob for knob in KNOBS if knob.name not in ("batch_size", "accumulation_steps")]
+    knobs = [knob for knob in settings if knob.candidates(space.where)]
     sizes = [config.batch_size for config in space.ladder(space.baseline)]
 
     def config_of(asked: Callable[[str, list[object]], object]) -> TrainingConfig:
@@ -131,13 +133,13 @@ def linear_fit(bench: ReplayBench, space: Space) -> TrainingConfig:
     """Ultralytics' autobatch: a line through the memory at batches 1, 2, 4, 8, 16, the batch that it puts at 60% of the
     device; other knobs stay, nothing is verified."""
     points = []
-    for size in (1, 2, 4, 8, 16):
+    for size in (each for each in (1, 2, 4, 8, 16) if space.where.effective_batch % each == 0):
         config = space.baseline.at_batch_size(size, space.where.effective_batch)
         if not bench.time_ms(config, 1):
             break
         points.append((size, bench.peak_bytes(config)))
     if len(points) < 2 or bench.memory_bytes is None:
-        return space.baseline.at_batch_size(1, space.where.effective_batch)
+        return space.baseline  # as autobatch does where its probing fails: the batch that was asked for
     sizes, peaks = [size for size, _ in points], [peak for _, peak in points]
     middle, mean = fmean(sizes), fmean(peaks)
     slope = sum((size - middle) * (peak - mean) for size, peak in points)

@@ -27,7 +27,7 @@ MEMORY_SHARE = 0.9
 class Surface:
     """step_s, peak_bytes: by config, for all configs of the space; memory_bytes: beyond it a config does not run.
 
-    ratios: recorded steps over their median, by config; None where the noise is made up too.
+    ratios: recorded steps over their mean, by config; None where the noise is made up too.
     """
 
     name: str

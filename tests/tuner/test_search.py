@@ -304,3 +304,24 @@ def test_numerics_are_checked_once_per_precision_and_only_of_what_would_race() -
     assert _find(bench).notes == ()
     checked = [trial.config.precision for trial in bench.trials if trial.stage is Stage.NUMERICS]
     assert checked == [Precision.FP32, Precision.BF16]
+
+
+def test_a_batch_that_is_too_small_for_the_model_hides_no_larger_one() -> None:
+    """Live batch norm cannot train on one image; here two fit and sixteen do not."""
+
+    def fails(config: TrainingConfig) -> Outcome:
+        if config.batch_size == 1:
+            return Outcome.UNSUPPORTED
+        return Outcome.OUT_OF_MEMORY if config.batch_size > 4 else Outcome.OK
+
+    bench = SimulatedBench(
+        GPU,
+        lambda config: 0.2 * _step_s(config),
+        budget_s=1200.0,
+        fails=fails,
+        memory_limit_bytes=5 * GIB,
+        memory_bytes=lambda config: config.batch_size * GIB,
+    )
+    found = _find(bench)
+    assert found.baseline.batch_size == 4
+    assert found.recommendation.config.batch_size == 4
