@@ -12,7 +12,7 @@ from autotune.config import TrainingConfig
 from autotune.datasheet import datasheet_ceilings
 from autotune.probes.analysis import profile_of_trace
 from autotune.probes.recording import record
-from autotune.profile_record import Bound, Phase, Profile
+from autotune.profile_record import Phase, Profile
 from autotune.records import Job, ModelSpec
 from autotune.workload.prepare import prepare
 from autotune.workload.step import OptimizerStep
@@ -54,16 +54,14 @@ def test_the_layers_of_a_detector_explain_all_its_time(name: str, image_size: in
 
 def test_depthwise_layers_are_bound_by_memory_on_a_gpu_forward_and_backward(tmp_path: Path) -> None:
     path = tmp_path / "trace.json.gz"
-    model, profile = _recorded("frcnn_mobilenet", path, 160)
+    model, _ = _recorded("frcnn_mobilenet", path, 160)
     depthwise = {
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
     }
     assert len(depthwise) >= 10
-    assert all(
-        layer.bound in (Bound.MEMORY, Bound.LATENCY, Bound.HOST) for layer in profile.layers if layer.layer in depthwise
-    )
+    # By the costs alone: labels of the times that a busy CPU took are no test.
     for gpu in ("NVIDIA H100 80GB HBM3", "Tesla V100-SXM2-32GB", "Tesla T4"):
         there = profile_of_trace(path, ceilings=datasheet_ceilings(gpu))
         rows = [layer for layer in there.layers if layer.layer in depthwise and layer.flops]
