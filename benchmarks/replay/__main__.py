@@ -1,4 +1,4 @@
-"""python -m benchmarks.replay [--replays 1000] [--search NAME ...] [--json]: how well each search does.
+"""python -m benchmarks.replay [--replays 1000] [--search NAME ...] [--on KIND ...] [--json]: how well each search does.
 
 Every search is replayed on 100 synthetic surfaces (seeds 0 to 99; our own was tuned on seeds from 1000) at three levels
 of noise, on surfaces where all configs are equally fast, and on the recorded grids that are given.
@@ -127,8 +127,10 @@ def _job(task: tuple[str, str, float, int, tuple[Path, ...]]) -> dict[str, objec
     return _summary(name, noise, on, done)
 
 
-def _tasks(searches: Sequence[str], replays: int, grids: tuple[Path, ...]) -> Iterator[tuple[object, ...]]:
-    for on in _sources(grids):
+def _tasks(
+    searches: Sequence[str], on_these: Sequence[str], replays: int, grids: tuple[Path, ...]
+) -> Iterator[tuple[object, ...]]:
+    for on in on_these or _sources(grids):
         for noise in _NOISES:
             for name in searches:
                 if on != "all equal" or name == _OURS:
@@ -171,12 +173,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
     parser.add_argument("--replays", type=int, default=1000, help="of each search, surface kind and noise")
     parser.add_argument("--search", action="append", choices=[_OURS, *RIVALS], help="default: all")
+    parser.add_argument("--on", action="append", help="`synthetic`, `all equal` or a grid's name; default: all")
     parser.add_argument("--grid", action="append", type=Path, default=None, help="a recorded grid; default: all kept")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     grids = tuple(options.grid or sorted(Path(__file__).parent.joinpath("grids").glob("*.json.gz")))
     with ProcessPoolExecutor() as pool:
-        rows = list(pool.map(_job, _tasks(options.search or [_OURS, *RIVALS], options.replays, grids)))
+        rows = list(
+            pool.map(_job, _tasks(options.search or [_OURS, *RIVALS], options.on or [], options.replays, grids))
+        )
     if options.json:
         print(json.dumps(rows, indent=1))
     else:
