@@ -11,6 +11,8 @@ from autotune.ranges import INPUTS
 
 __all__ = ["advice_for"]
 
+# Where a larger share of the busy time has no cost, nothing bounds what a knob could bring.
+_UNMODELLED_AT_MOST = 0.8
 # What brings less than this at best is not worth a line.
 _WORTH_SAYING = 1.02
 # A step of which less than this is left counts as this: nothing is infinitely faster.
@@ -29,6 +31,9 @@ def advice_for(profile: Profile) -> tuple[Advice, ...]:
     whatever bounds it today; a wait that it can end, to nothing. So speedup_at_most is a bound, as true as the costs
     and the ceilings are, and no forecast: the tuner measures.
     """
+    unmodelled_ms = sum(layer.time_ms * (1.0 - layer.modelled) for layer in profile.layers)
+    if unmodelled_ms > _UNMODELLED_AT_MOST * profile.busy_ms:
+        return ()
     step_ms = profile.busy_ms + profile.waiting_ms
     advice = []
     for saving in _savings(profile):

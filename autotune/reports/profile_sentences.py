@@ -19,6 +19,9 @@ __all__ = [
     "timing",
 ]
 
+# A profiler does not speed a step up, and rarely doubles it: beyond these something else kept the machine busy.
+_INFLATION_LEAST, _INFLATION_MOST = 0.8, 3.0
+_DISTURBED = " The two were measured under different conditions: shares may be right, their sum is not the step's time."
 # The classes in which a piece of advice saves most.
 _CLASSES_SHOWN = 2
 
@@ -55,6 +58,7 @@ def timing(profile: Profile) -> str:
         f"Unprofiled, a step takes {milliseconds(profile.step_ms)} ({len(profile.step_samples_ms)} timed); "
         f"profiled, {profiled} ({_steps(count)}, on the same images): per-layer figures come from the profiled steps, "
         f"which take {profile.inflation:.2f}x as long."
+        + (_DISTURBED if not _INFLATION_LEAST <= profile.inflation <= _INFLATION_MOST else "")
     )
 
 
@@ -67,8 +71,9 @@ def occupancy(profile: Profile) -> str:
     whole_ms = profile.busy_ms + profile.idle_ms
     if not whole_ms:
         return "In the profiled steps the device did nothing."
+    what = "an operator" if profile.by_operator else "a layer"
     busy, idle = milliseconds(profile.busy_ms, whole_ms), milliseconds(profile.idle_ms, whole_ms)
-    belongs = f"{profile.coverage:.2%} of the busy time belongs to a layer" if profile.busy_ms else "no layer was found"
+    belongs = f"{profile.coverage:.2%} of the busy time belongs to {what}" if profile.busy_ms else "no layer was found"
     return (
         f"In a profiled step the device was busy for {busy} ({profile.busy_ms / whole_ms:.1%}) "
         f"and idle for {idle} ({profile.idle_ms / whole_ms:.1%}); {belongs}."

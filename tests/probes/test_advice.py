@@ -208,3 +208,9 @@ def test_no_advice_is_infinite() -> None:
     assert all(each.speedup_at_most == pytest.approx(1000.0) for each in found.values())
     for each in found.values():
         assert Advice.model_validate_json(each.to_json()) == each
+
+
+def test_no_number_is_given_where_next_to_nothing_has_a_cost() -> None:
+    unknown = _layer(Bound.UNMODELLED, 50.0, modelled=0.0, flops=0.0, bytes=0.0)
+    assert _advice(unknown, _layer(Bound.COMPUTE, 1.0, compute_ms=1.0)) == {}
+    assert _advice(unknown, _layer(Bound.COMPUTE, 30.0, compute_ms=30.0))

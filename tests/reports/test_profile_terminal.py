@@ -183,3 +183,9 @@ def test_a_name_cannot_move_the_cursor():
     text = profile_terminal.render(profile([layer("a\x1b[2Jb\nc", Phase.FORWARD, 1.0)]))
     assert "\x1b" not in text
     assert row(text, "a?[2Jb c")
+
+
+def test_a_step_that_the_profiler_sped_up_was_measured_on_a_busy_machine():
+    of = detector_profile(step_samples_ms=(240.0, 240.0), profiled_step_ms=(112.0, 112.0))
+    assert "measured under different conditions" in one_line(profile_terminal.render(of))
+    assert "different conditions" not in one_line(profile_terminal.render(detector_profile()))
