@@ -24,12 +24,12 @@ def write_new(path: Path, text: str, *, force: bool) -> None:
         raise RunDirectoryError(f"{path}: cannot be written ({error.strerror}); pass another --out") from None
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write text to path so that whoever reads it finds the old content or the new one. Raises OSError."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write text or bytes to path so that whoever reads it finds the old content or the new one. Raises OSError."""
     partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from autotune.errors import RecordError
+from autotune.files import write_whole
 from autotune.record_base import Record
 from autotune.records import SCHEMA_VERSION, Job, Machine, Trial, WorkloadFacts
 
@@ -29,9 +30,9 @@ class Grid(Record):
     trials: tuple[Trial, ...]
 
     def save(self, path: str | Path) -> None:
-        """Write the grid as JSON, by gzip where the name ends in .gz. Raises OSError."""
+        """Write the grid as JSON, by gzip where the name ends in .gz, whole or not at all. Raises OSError."""
         path, content = Path(path), self.to_json().encode()
-        path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+        write_whole(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def load_grid(path: str | Path) -> Grid:

@@ -68,6 +68,7 @@ class _Run:
         self.bench = bench
         self.space = space
         self.objective = objective
+        self.own_cell = Cell(space.baseline)  # the baseline's
         self.budget_s = bench.remaining_s
         self.limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
         self.trials: dict[TrainingConfig, Trial] = {}
@@ -83,21 +84,21 @@ class _Run:
         self.sizes = [config.batch_size for config in self.space.ladder(self.baseline.config)]
         settings = [self.baseline.config, *self.space.settings(self.baseline.config)]
         if not self.space.settings_fixed:
-            cells = [Cell(each) for each in settings]
-            cells[0].take(self.baseline)
+            cells = [self.own_cell, *(Cell(each) for each in settings[1:])]
+            self.own_cell.take(self.baseline)
             for cell in cells:
                 self._screen(cell)
             self._climb_down(cells)
             self._repeat()
             self._leave_out_the_unsound()
         result, config = self._decide()
-        return Findings(
-            self.baseline.config, Recommended(config=config, verdict=result), tuple(self.not_tried), tuple(self.notes)
-        )
+        # What was refused while the race's reserve was larger may have been tried later.
+        not_tried = tuple(config for config in dict.fromkeys(self.not_tried) if config not in self.trials)
+        return Findings(self.baseline.config, Recommended(config=config, verdict=result), not_tried, tuple(self.notes))
 
     def _measure_baseline(self) -> Trial:
         """The baseline at the largest divisor of the effective batch that fits."""
-        cell = Cell(self.space.baseline)
+        cell = self.own_cell
         sizes = [config.batch_size for config in self.space.baselines()]
         # How long a step takes is not known yet.
         self.timeout_s = max(60.0, self.bench.remaining_s)
@@ -306,6 +307,9 @@ class _Run:
         sentence = f"No verdict: the budget left no time to measure another setting; {self._remedy()}."
         if not self.not_tried:
             sentence = "No verdict: no other setting could be timed here; your baseline stands."
+            if any(trial.gave_up for trial in self.trials.values()):
+                behind = f"{_GIVE_UP - 1.0:.0%}"
+                sentence = f"No verdict: all else was given up, {behind} or more behind; your baseline stands."
         return Verdict(kind=VerdictKind.NOT_MEASURED, candidate=baseline, sentence=sentence), baseline
 
     def _race(self, candidates: list[TrainingConfig]) -> Race:

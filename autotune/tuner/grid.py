@@ -55,8 +55,7 @@ def record_grid(request: Request, steps: int, *, say: Callable[[str], None] = la
 
 
 def _measure(bench: LiveBench, space: Space, steps: int, say: Callable[[str], None]) -> None:
-    cells = [space.baseline, *space.settings(space.baseline)]
-    configs = [config for cell in cells for config in space.ladder(cell)]
+    configs = space.configs()
     too_large: list[TrainingConfig] = []
     for number, config in enumerate(random.Random(bench.seed).sample(configs, len(configs)), start=1):
         say(f"{number} of {len(configs)}: {config.label()}")

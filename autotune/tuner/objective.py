@@ -47,7 +47,8 @@ class Objective(StrEnum):
         The candidate takes part in a tie only where its interval excludes a loss larger than the zone; otherwise the
         baseline stands.
         """
-        if result.kind is VerdictKind.FASTER:
+        worth_more = self is Objective.THROUGHPUT or (result.ratio is not None and math.log(result.ratio) > self.zone)
+        if result.kind is VerdictKind.FASTER and worth_more:
             return candidate.config
         if result.low is None or math.log(result.low) < -self.zone:
             return baseline.config

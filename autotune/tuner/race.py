@@ -118,7 +118,9 @@ class Race:
                 if block + 1 >= _DECIDED_FROM and self._is_decided(running, gains):
                     break
         winner = self._winner(running, gains)
-        return verdict(self.baseline.config, winner.config, gains[winner.config], compared=len(gains), remedy=remedy)
+        return verdict(
+            self.baseline.config, winner.config, gains[winner.config], compared=plan.candidates, remedy=remedy
+        )
 
     def _in_front(self, running: list[Side], gains: Mapping[TrainingConfig, list[float]]) -> list[Side]:
         """Those that are not behind the fastest, by more than the noise and by more than a tie."""

@@ -52,6 +52,7 @@ def run(
         plan = {
             "name": search.name,
             "objective": request.objective,
+            "settings_fixed": request.settings_fixed,
             "budget_s": budget_s,
             "baseline": space.baseline.model_dump(mode="json"),
         }

@@ -43,6 +43,11 @@ class Space:
             if config != baseline:
                 yield config
 
+    def configs(self) -> list[TrainingConfig]:
+        """Every config there is: all settings at every divisor of the effective batch."""
+        cells = [self.baseline, *self.settings(self.baseline)]
+        return [config for cell in cells for config in self.ladder(cell)]
+
     def left_out(self) -> tuple[str, ...]:
         """Why knobs, or some of their values, are not tried here."""
         return tuple(reason for knob in KNOBS if (reason := knob.why_left_out(self.where)))

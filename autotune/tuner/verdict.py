@@ -67,6 +67,11 @@ def verdict(
             f"{_times(ratio, low, high)} its speed."
         ),
     }[kind]
+    if kind is VerdictKind.NO_REAL_DIFFERENCE and low > 1.0 and ratio >= 1.0 + INDIFFERENCE:
+        sentence = (
+            f"Not sure: {candidate.label()} looks {_times(ratio, low, high)} faster than your baseline, but as the "
+            f"best of {compared} it must show at 99%, and does not; a larger --budget may settle it."
+        )
     if candidate == baseline:
         sentence = f"No real difference: your baseline against itself gave {_times(ratio, low, high)}."
         if kind is not VerdictKind.NO_REAL_DIFFERENCE:

@@ -1,4 +1,4 @@
-"""python -m benchmarks.replay [--replays 1000] [--search NAME ...] [--on KIND ...] [--json]: how well each search does.
+"""python -m benchmarks.replay [--replays N] [--search NAME ...] [--on KIND ...] [--budget S]: how well each does.
 
 Every search is replayed on 100 synthetic surfaces (seeds 0 to 99; our own was tuned on seeds from 1000) at three levels
 of noise, on surfaces where all configs are equally fast, and on the recorded grids that are given.
@@ -48,9 +48,9 @@ class Replay:
     faster: bool | None = None
 
 
-def replay(name: str, source: Callable[[], Surface], noise: float, seed: int) -> Replay:
+def replay(name: str, source: Callable[[], Surface], noise: float, seed: int, budget_s: float) -> Replay:
     surface = source()
-    bench = ReplayBench(surface, Noise(noise), seed)
+    bench = ReplayBench(surface, Noise(noise), seed, budget_s)
     covered = faster = None
     if name == _OURS:
         config, covered, faster = _ours(bench, surface)
@@ -119,22 +119,22 @@ def _sources(grids: Sequence[Path]) -> dict[str, list[Callable[[], Surface]]]:
     return {**made, **{path.stem.partition(".")[0]: [cache(partial(read_grid, path))] for path in grids}}
 
 
-def _job(task: tuple[str, str, float, int, tuple[Path, ...]]) -> dict[str, object]:
-    name, on, noise, replays, grids = task
+def _job(task: tuple[str, str, float, int, tuple[Path, ...], float]) -> dict[str, object]:
+    name, on, noise, replays, grids, budget_s = task
     sources = _sources(grids)[on]
     count = min(replays, _SLOW.get(name, replays))
-    done = [replay(name, sources[number % len(sources)], noise, number) for number in range(count)]
+    done = [replay(name, sources[number % len(sources)], noise, number, budget_s) for number in range(count)]
     return _summary(name, noise, on, done)
 
 
 def _tasks(
-    searches: Sequence[str], on_these: Sequence[str], replays: int, grids: tuple[Path, ...]
+    searches: Sequence[str], on_these: Sequence[str], replays: int, grids: tuple[Path, ...], budget_s: float
 ) -> Iterator[tuple[object, ...]]:
     for on in on_these or _sources(grids):
         for noise in _NOISES:
             for name in searches:
                 if on != "all equal" or name == _OURS:
-                    yield name, on, noise, replays, grids
+                    yield name, on, noise, replays, grids, budget_s
 
 
 _COLUMNS = {
@@ -175,12 +175,16 @@ def main() -> int:
     parser.add_argument("--search", action="append", choices=[_OURS, *RIVALS], help="default: all")
     parser.add_argument("--on", action="append", help="`synthetic`, `all equal` or a grid's name; default: all")
     parser.add_argument("--grid", action="append", type=Path, default=None, help="a recorded grid; default: all kept")
+    parser.add_argument("--budget", type=float, default=1e9, help="seconds that our own search has; default: no limit")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     grids = tuple(options.grid or sorted(Path(__file__).parent.joinpath("grids").glob("*.json.gz")))
     with ProcessPoolExecutor() as pool:
         rows = list(
-            pool.map(_job, _tasks(options.search or [_OURS, *RIVALS], options.on or [], options.replays, grids))
+            pool.map(
+                _job,
+                _tasks(options.search or [_OURS, *RIVALS], options.on or [], options.replays, grids, options.budget),
+            )
         )
     if options.json:
         print(json.dumps(rows, indent=1))

@@ -8,7 +8,8 @@ from statistics import fmean
 from autotune.grid_record import load_grid
 from autotune.records import Outcome
 from autotune.tuner.bench import circumstances
-from benchmarks.replay.surfaces import Surface, configs_of
+from autotune.tuner.space import Space
+from benchmarks.replay.surfaces import Surface
 
 __all__ = ["read_grid"]
 
@@ -22,7 +23,7 @@ def read_grid(path: Path) -> Surface:
     timed = {trial.config: trial for trial in grid.trials if trial.outcome is Outcome.OK and trial.step_ms}
     slowest_s = max(fmean(trial.step_ms) for trial in timed.values()) / 1000.0
     step_s, peak_bytes, ratios = {}, {}, {}
-    for config in configs_of(where):
+    for config in Space(where).configs():
         trial = timed.get(config)
         middle = fmean(trial.step_ms) if trial else 1000.0 * slowest_s
         step_s[config] = middle / 1000.0

@@ -14,7 +14,6 @@ from statistics import fmean, median
 from autotune.config import KNOBS, TrainingConfig
 from autotune.tuner.space import Space
 from benchmarks.replay.replayed import ReplayBench
-from benchmarks.replay.surfaces import configs_of
 
 __all__ = ["RIVALS", "exhaustive_s"]
 
@@ -33,7 +32,7 @@ def _fastest(times: dict[TrainingConfig, float], space: Space) -> TrainingConfig
 def exhaustive(bench: ReplayBench, space: Space) -> TrainingConfig:
     """Every config in a process of its own, 30 samples, the least median."""
     times = {}
-    for config in configs_of(space.where):
+    for config in space.configs():
         samples = bench.time_ms(config, _GRID_STEPS)
         if samples:
             times[config] = median(samples)
@@ -44,7 +43,7 @@ def at_random(bench: ReplayBench, space: Space) -> TrainingConfig:
     """Configs drawn without replacement, 8 samples each, the least median."""
     dice = random.Random(bench.seed)
     times = {}
-    everything = configs_of(space.where)
+    everything = space.configs()
     for config in dice.sample(everything, min(_RANDOM_TRIALS, len(everything))):
         samples = bench.time_ms(config, _TPE_STEPS)
         if samples:

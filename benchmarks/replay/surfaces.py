@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.tuner.space import Space
 
-__all__ = ["MEMORY_SHARE", "Surface", "configs_of", "equal", "synthetic"]
+__all__ = ["MEMORY_SHARE", "Surface", "equal", "synthetic"]
 
 _GIB = 2**30
 # The effective batch of a synthetic surface: it has twelve divisors.
@@ -51,13 +51,6 @@ class Surface:
         return min(seconds for config, seconds in self.step_s.items() if self.peak_bytes[config] <= limit)
 
 
-def configs_of(where: Circumstances) -> list[TrainingConfig]:
-    """Every config that a search may try."""
-    space = Space(where)
-    cells = [space.baseline, *space.settings(space.baseline)]
-    return [config for cell in cells for config in space.ladder(cell)]
-
-
 def synthetic(seed: int) -> Surface:
     """The surface of a seed: 20 cells of 12 batch sizes."""
     draw = random.Random(f"surface {seed}")
@@ -84,7 +77,7 @@ def synthetic(seed: int) -> Surface:
     memory_bytes = draw.choice([16, 24, 40, 80]) * _GIB
     step_s, peak_bytes = {}, {}
     cell_noise: dict[TrainingConfig, tuple[float, float]] = {}
-    for config in configs_of(where):
+    for config in Space(where).configs():
         assert config.precision is not None
         cell = config.at_batch_size(1, _EFFECTIVE_BATCH)
         own, own_memory = cell_noise.setdefault(cell, (draw.gauss(0.0, 0.02), draw.gauss(0.0, 0.04)))
@@ -101,7 +94,9 @@ def synthetic(seed: int) -> Surface:
         peak_bytes[config] = int(gib * math.exp(draw.gauss(0.0, 0.01)) * _GIB)
     surface = Surface(f"synthetic {seed}", where, step_s, peak_bytes, memory_bytes)
     # A model of which not two images fit is no one's surface.
-    return surface if surface.fits(surface.space.baseline.at_batch_size(2, _EFFECTIVE_BATCH)) else synthetic(-seed - 1)
+    if surface.fits(surface.space.baseline.at_batch_size(2, _EFFECTIVE_BATCH)):
+        return surface
+    return synthetic(-seed - 1 if seed >= 0 else seed - 1000)
 
 
 def equal(seed: int) -> Surface:

@@ -325,3 +325,21 @@ def test_a_batch_that_is_too_small_for_the_model_hides_no_larger_one() -> None:
     found = _find(bench)
     assert found.baseline.batch_size == 4
     assert found.recommendation.config.batch_size == 4
+
+
+def test_where_all_else_is_given_up_the_sentence_says_so() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 1.0 if config == TrainingConfig.baseline(CPU) else 4.0
+
+    found = _find(SimulatedBench(CPU, step_s))
+    assert "all else was given up, 35% or more behind" in found.recommendation.verdict.sentence
+    assert found.recommendation.config == found.baseline
+
+
+@pytest.mark.parametrize("limit_gib", [40.0, 10.0, 6.0, 3.0])
+def test_each_order_has_a_key_of_its_own_in_the_journal_and_nothing_tried_is_called_untried(limit_gib: float) -> None:
+    bench = _limited(limit_gib, noise=0.01)
+    found = _find(bench)
+    keys = [(trial.stage, trial.config, trial.block) for trial in bench.trials]
+    assert len(set(keys)) == len(keys)
+    assert not set(found.not_tried) & {trial.config for trial in bench.trials if trial.step_ms}

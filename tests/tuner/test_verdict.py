@@ -118,6 +118,7 @@ def test_the_best_of_several_must_be_faster_by_more_than_chance_would_have_it() 
     logs = [0.01, 0.03, 0.01, 0.03]
     assert verdict(BASELINE, CANDIDATE, logs).kind is VerdictKind.FASTER
     assert verdict(BASELINE, CANDIDATE, logs, compared=4).kind is VerdictKind.NO_REAL_DIFFERENCE
+    assert verdict(BASELINE, CANDIDATE, logs, compared=4).sentence.startswith("Not sure: ")
     assert interval(logs) == interval(verdict(BASELINE, CANDIDATE, logs, compared=4).log_ratios), "printed at 95%"
 
 
@@ -127,3 +128,14 @@ def test_the_ratio_pairs_the_steps_that_both_timed() -> None:
     assert paired_log_ratio(baseline, candidate) == pytest.approx(math.log(2.0))
     with pytest.raises(ValueError, match="no step in common"):
         paired_log_ratio(baseline, _trial(CANDIDATE, (7,), (1.0,)))
+
+
+def test_for_the_sake_of_memory_a_gain_within_its_zone_is_no_reason_to_take_more() -> None:
+    result = verdict(BASELINE, CANDIDATE, [0.013, 0.0131, 0.0129, 0.013])
+    assert result.kind is VerdictKind.FASTER
+    sides = [
+        _trial(config, (0,), (1.0,)).model_copy(update={"peak_memory_bytes": peak})
+        for config, peak in ((BASELINE, 1000), (CANDIDATE, 2000))
+    ]
+    assert Objective.MEMORY.recommended(result, *sides) == BASELINE
+    assert Objective.THROUGHPUT.recommended(result, *sides) == CANDIDATE
