@@ -284,8 +284,10 @@ def profile(
         from autotune.tuner.request import Request
         from autotune.tuner.run import profile_run, trace_run
 
-        if (model is None) == (trace is None):
+        if model is None and trace is None:
             raise UsageError("give --model to record a training step here, or --trace to analyse a recording")
+        if model is not None and trace is not None:
+            raise UsageError("--model records a training step and --trace analyses a recording; pass one of the two")
         if trace is not None and (others := _given(context, but=("trace", "out", "force", "json"))):
             raise UsageError(f"--trace analyses a recording as it is: leave out {', '.join(others)}, or give --model")
         directory = None
@@ -300,14 +302,17 @@ def profile(
                 seed=seed,
                 command=("autotune", *sys.argv[1:]),
             )
-            directory = RunDirectory(out or default_directory(f"{model}-profile", device, resume=False), force=force)
+            directory = RunDirectory(
+                out or default_directory(f"{model}-profile", device, resume=False), force=force, resumable=False
+            )
             with watching() as watcher:
                 record = profile_run(request, directory=directory.path, say=watcher.say)
         else:
             assert trace is not None
-            _existing(trace)
+            if Path(_existing(trace)).is_dir():
+                raise UsageError(f"{trace}: is a folder; pass the trace in it, as {trace / 'trace.json.gz'}")
             record = trace_run(trace, ("autotune", *sys.argv[1:]))
-            directory = RunDirectory(out, force=force) if out else None
+            directory = RunDirectory(out, force=force, resumable=False) if out else None
         assert record.profile is not None
         saved = None
         try:

@@ -97,10 +97,15 @@ class Ceiling(Record):
 
 
 class Ceilings(Record):
-    """What a machine reaches. measured: False where only a datasheet speaks, as for a trace recorded elsewhere."""
+    """What a machine reaches.
+
+    measured: False where only a datasheet speaks, as for a trace recorded elsewhere. disturbances: what held the device
+    back, or shared it, while they were measured.
+    """
 
     ceilings: tuple[Ceiling, ...]
     measured: bool = True
+    disturbances: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def get(self, kind: CeilingKind, precision: str | None = None) -> float | None:

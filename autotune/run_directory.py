@@ -47,20 +47,22 @@ _DRAWN = {"report.md", "report.html", "config.yaml", "layers.csv", "trials.csv"}
 class RunDirectory:
     """A directory made ready for one run."""
 
-    def __init__(self, path: Path, *, force: bool = False, resume: bool = False) -> None:
+    def __init__(self, path: Path, *, force: bool = False, resume: bool = False, resumable: bool = True) -> None:
         """Make the directory and find out whether it can be written, before anything is measured.
 
+        resumable: whether the command has --resume, and its errors may advise it.
         Raises RunDirectoryError where it holds another run, is full or read-only; UsageError where resume finds none.
         """
         self.path = path
+        self._resumable = resumable
         self.journal_path = path / "trials.jsonl"
         if resume and not self.journal_path.exists():
             raise UsageError(f"{path}: there is no run to resume (no trials.jsonl); leave out --resume")
         _refuse_a_second_run(self.journal_path)
         if holds_a_run(path) and not force and not resume:
             raise RunDirectoryError(
-                f"{path}: holds a run already; pass --resume to go on with it, --force to overwrite it, "
-                "or another --out"
+                f"{path}: holds a run already; pass {'--resume to go on with it, ' if resumable else ''}"
+                "--force to overwrite it, or another --out"
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -106,7 +108,7 @@ class RunDirectory:
         except OSError as error:
             raise RunDirectoryError(
                 f"{self.path}: the run's files cannot be written ({error.strerror}); make room, then run the same "
-                "command with --resume"
+                f"command with {'--resume' if self._resumable else '--force'}"
             ) from None
 
     def files(self) -> list[str]:

@@ -84,6 +84,7 @@ def test_a_profile_overwrites_nothing_unless_forced(tmp_path: Path, kept_ceiling
     refused = _profile("--model", "tiny:plain", "--out", "here", cwd=tmp_path)
     assert refused.returncode == 1
     assert "--force" in refused.stderr
+    assert "--resume" not in refused.stderr  # which profile has not
     failed = _profile("--model", "tiny:always_raises", "--out", "here", "--force", cwd=tmp_path)
     assert failed.returncode == 1
     assert failed.stderr.startswith("autotune: tiny:always_raises: its training step cannot be profiled")
@@ -190,3 +191,19 @@ def test_wrong_use_is_one_sentence_and_exit_2(tmp_path: Path, arguments: tuple[s
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--model", "tiny:plain", "--trace", "t.json"), "pass one of the two"),
+        ((), "give --model to record a training step here, or --trace"),
+        (("--trace", "."), ".: is a folder; pass the trace in it, as trace.json.gz"),
+        (("--trace", "missing.json"), "missing.json: does not exist"),
+    ],
+)
+def test_a_recording_or_a_trace_is_asked_for(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    refused = _autotune("profile", *arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert sentence in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1

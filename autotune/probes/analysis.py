@@ -79,13 +79,15 @@ def profile_of_trace(path: str | Path, *, ceilings: Ceilings | None = None) -> P
         ceilings=ceilings,
         state=facts.state,
         nvml=facts.nvml,
-        notes=tuple(_notes(trace, steps, facts, ceilings, by_operator=places.by_operator)),
     )
     waits = Waits.of(work, profile.waiting_ms)
     layers = layers_of(trace, links, steps, places, work, costs, roof, facts.modules, waits)
     unattributed_ms = sum(layer.time_ms for layer in layers if layer.layer == UNATTRIBUTED)
     profile = profile.model_copy(update={"layers": layers, "coverage": 1.0 - unattributed_ms / busy_ms})
-    return profile.model_copy(update={"classes": tuple(_totals(profile)), "advice": advice_for(profile)})
+    notes = tuple(_notes(trace, steps, facts, profile))
+    return profile.model_copy(
+        update={"classes": tuple(_totals(profile)), "advice": advice_for(profile), "notes": notes}
+    )
 
 
 class _Facts:
@@ -154,16 +156,14 @@ def _totals(profile: Profile) -> Iterator[ClassTotal]:
             yield ClassTotal(bound=bound, time_ms=time_ms[bound], layers=counts[bound])
 
 
-def _notes(
-    trace: Trace, steps: tuple[TraceStep, ...], facts: _Facts, ceilings: Ceilings | None, *, by_operator: bool
-) -> Iterator[str]:
-    if by_operator:
+def _notes(trace: Trace, steps: tuple[TraceStep, ...], facts: _Facts, profile: Profile) -> Iterator[str]:
+    if profile.by_operator:
         yield "The trace names no layers: its rows are operators. `autotune profile --model` records one that does."
     if any(step.is_whole_trace for step in steps):
         yield "The trace marks no steps: all of it counts as one."
-    if ceilings is None:
+    if profile.ceilings is None:
         yield "No ceilings are known for this device: no layer can be told compute-bound from memory-bound."
-    elif not ceilings.measured:
+    elif not profile.ceilings.measured and any(layer.work_bound is Bound.LATENCY for layer in profile.layers):
         yield "The ceilings are the datasheet's, which no kernel reaches: more layers look latency-bound than are."
     if not (trace.operators.signature >= 0).any():
         yield "The trace holds no shapes: nothing has a cost. Record with record_shapes=True."

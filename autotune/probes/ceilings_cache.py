@@ -59,10 +59,11 @@ def ceilings_for(
     notes = list(ceilings.notes)
     if _STEADY & set(state.throttled):
         notes.append("the GPU held its power limit meanwhile, as under any full load: these are the rates it sustains")
-    reasons = [*_disturbances(state, machine), *_missing(ceilings, machine)]
+    disturbances = _disturbances(state, machine)
+    reasons = [*disturbances, *_missing(ceilings, machine)]
     if reasons:
-        notes.append(f"not kept in the cache, and measured anew next time: {'; '.join(reasons)}")
-    ceilings = ceilings.model_copy(update={"notes": tuple(notes)})
+        notes.append(f"the ceilings are not kept in the cache, and measured anew next time: {'; '.join(reasons)}")
+    ceilings = ceilings.model_copy(update={"notes": tuple(notes), "disturbances": tuple(disturbances)})
     if not reasons:
         _save(path, ceilings)
     return ceilings
@@ -74,7 +75,7 @@ def _disturbances(state: DeviceState, machine: Machine) -> list[str]:
     if state.other_gpu_processes:
         reasons.append(f"{state.other_gpu_processes} other processes were on the GPU")
     if (state.cpu_load_by_others or 0.0) > _LOAD_SHARE * machine.cpu_cores:
-        reasons.append(f"other processes kept {state.cpu_load_by_others} of {machine.cpu_cores} cores busy")
+        reasons.append(f"other processes kept {state.cpu_load_by_others:.1f} of {machine.cpu_cores} cores busy")
     return reasons
 
 

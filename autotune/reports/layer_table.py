@@ -31,7 +31,7 @@ _HEADERS = (
     ("", "waves"),
     ("idle", "before"),
 )
-_LEFT = {"layer", "phase", "bound"}
+_LEFT = {"layer", "operator", "phase", "bound"}
 _GAP = 1
 _NARROWEST_LABEL = 16
 _FORMAT = simple_separated_format(" " * _GAP)
@@ -44,7 +44,8 @@ def table(profile: Profile) -> str:
         return ""
     digits = decimals(max(row.time_ms for row in drawn))
     body = [[printable(cell) for cell in _cells(profile, row, digits)] for row in drawn]
-    columns = list(zip(*_HEADERS, strict=True))
+    columns = [list(line) for line in zip(*_HEADERS, strict=True)]
+    columns[1][0] = _noun(profile, 1)  # of the header's second line
     # A column without a figure says nothing: waves on a CPU, ratios without ceilings.
     kept = [0, *(index for index in range(1, len(_HEADERS)) if any(cells[index] for cells in body))]
     lines = [[line[index] for index in kept] for line in [*columns, *body]]
@@ -59,7 +60,7 @@ def table(profile: Profile) -> str:
 def notes(profile: Profile) -> list[str]:
     """How to read the table, what is flagged in it, and last what it leaves out."""
     selection = select(profile)
-    return [*_legend(selection), *_flagged(profile, selection), *_left_out(profile, selection)]
+    return [*_legend(profile, selection), *_flagged(profile, selection), *_left_out(profile, selection)]
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
@@ -80,7 +81,7 @@ def _cells(profile: Profile, row: Row, digits: int) -> list[str]:
     share = f"{share_of_step(profile, row.time_ms):.1%}"
     each = row.layer
     if each is None:
-        count = _layers(row.folded) if row.folded else ""
+        count = _count(profile, row.folded) if row.folded else ""
         return [row.label, count, f"{row.time_ms:.{digits}f}", share, *[""] * (len(_HEADERS) - 4)]
     return [
         row.label,
@@ -115,17 +116,23 @@ def _figure(value: float | None) -> str:
     )
 
 
-def _legend(selection: Selection) -> Iterator[str]:
+def _legend(profile: Profile, selection: Selection) -> Iterator[str]:
     if not selection.shown:
         return
-    parts = [
-        "compute, memory: the share of a layer's time that its arithmetic, its memory traffic takes at the ceiling."
-    ]
+    # Only of columns that are there: table() leaves out those without a figure.
+    parts = []
+    if any(each.compute_ratio or each.memory_ratio for each in selection.shown):
+        parts.append("compute, memory: the share of its time that its arithmetic, its memory traffic takes at the ceiling.")
+    if any(each.intensity for each in selection.shown):
+        parts.append("FLOP/byte: its arithmetic intensity, where a roofline has it.")
     if any(each.waves for each in selection.shown):
         parts.append("waves: how often its grids fill the device.")
     if any(each.idle_before_ms for each in selection.shown):
         parts.append("idle before: ms in which the device stood idle before its kernels.")
-    yield " ".join([*parts, "Rows without a bound are subtotals over all layers of that name, shown or not."])
+    if not profile.by_operator:
+        parts.append("Rows without a bound are subtotals over all layers of that name, shown or not.")
+    if parts:
+        yield " ".join(parts)
     if any(each.balanced for each in selection.shown):
         yield "balanced: arithmetic and memory traffic take within 10% of each other; counted as the larger."
 
@@ -137,25 +144,30 @@ def _flagged(profile: Profile, selection: Selection) -> Iterator[str]:
     hidden = flagged - sum(each.above_ceiling for each in selection.shown)
     where = f", {'none' if hidden == flagged else flagged - hidden} of them shown," if hidden else ""
     yield (
-        f"! {_layers(flagged)}{where} above 110% of a ceiling: a wrong cost or ceiling, or caches served what memory "
-        "is counted for." + (" Small layers on a CPU stay in its caches." if profile.device_type == "cpu" else "")
+        f"! {_count(profile, flagged)}{where} above 110% of a ceiling: a wrong cost or ceiling, or caches served what "
+        "memory is counted for." + (" Small layers on a CPU stay in its caches." if profile.device_type == "cpu" else "")
     )
 
 
 def _left_out(profile: Profile, selection: Selection) -> Iterator[str]:
     if len(selection.shown) < len(selection.covering):
         yield (
-            f"{len(selection.covering)} layers take 90% of the busy time; {len(selection.shown)} of them have "
-            "rows, the others are in the subtotals of their parents."
+            f"{_count(profile, len(selection.covering))} take 90% of the busy time; {len(selection.shown)} of them "
+            "have rows, the others are in the subtotals of their parents."
         )
     shown = {(each.layer, each.phase) for each in selection.shown}
     rest = [each for each in profile.layers if (each.layer, each.phase) not in shown]
     if rest:
         rest_ms = sum(each.time_ms for each in rest)
         share = rest_ms / profile.busy_ms if profile.busy_ms else 0.0
-        more = f"{len(rest)} more {'layer' if len(rest) == 1 else 'layers'}"
+        more = f"{len(rest)} more {_noun(profile, len(rest))}"
         yield f"{more} took {milliseconds(rest_ms, profile.busy_ms)}, {share:.1%} of the busy time."
 
 
-def _layers(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"
+def _count(profile: Profile, count: int) -> str:
+    return f"{count} {_noun(profile, count)}"
+
+
+def _noun(profile: Profile, count: int) -> str:
+    one = "operator" if profile.by_operator else "layer"
+    return one if count == 1 else f"{one}s"

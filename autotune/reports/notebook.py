@@ -10,7 +10,7 @@ from autotune.reports.page.fixes import first_to_fix
 from autotune.reports.page.render import environment
 from autotune.reports.page.search import measured
 from autotune.reports.plain import printable
-from autotune.reports.profile_tables import CLASS_HEADERS, class_rows
+from autotune.reports.profile_tables import class_headers, class_rows
 
 __all__ = ["profile", "recommendation"]
 
@@ -34,7 +34,7 @@ def profile(profile: Profile) -> str:
     return _drawn(
         "profile.html",
         sentences=[sentence for sentence in said if sentence],
-        headers=CLASS_HEADERS,
+        headers=class_headers(profile),
         classes=class_rows(profile),
         fixes=first_to_fix(profile),
         advice=profile_sentences.advice(profile),

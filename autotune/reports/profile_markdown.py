@@ -8,7 +8,14 @@ from autotune.profile_record import Profile
 from autotune.reports import layer_table
 from autotune.reports import profile_sentences as sentences
 from autotune.reports.markup import bullets, escape, folded, preformatted, table
-from autotune.reports.profile_tables import CLASS_HEADERS, ceilings_table, class_rows, unmodelled_table
+from autotune.reports.profile_caveats import profile_caveats
+from autotune.reports.profile_tables import (
+    ceilings_table,
+    class_headers,
+    class_notes,
+    class_rows,
+    unmodelled_table,
+)
 
 __all__ = ["section"]
 
@@ -27,12 +34,14 @@ def _parts(profile: Profile) -> Iterator[str]:
     yield " ".join(
         escape(text) for text in (sentences.headline(profile), sentences.timing(profile), sentences.occupancy(profile))
     )
-    yield table(CLASS_HEADERS, class_rows(profile))
+    yield bullets(profile_caveats(profile), heading="What weakens the profile:")
+    yield table(class_headers(profile), class_rows(profile))
     advice = sentences.advice(profile)
     yield bullets(advice[:_ADVICE_SHOWN], heading="What could help:")
     yield folded("More advice", bullets(advice[_ADVICE_SHOWN:]))
     layers = preformatted(layer_table.table(profile))
-    yield folded("Layers", "\n\n".join(filter(None, [layers, bullets(layer_table.notes(profile))])))
+    notes = bullets([*class_notes(profile), *layer_table.notes(profile)])
+    yield folded("Layers", "\n\n".join(filter(None, [layers, notes])))
     yield folded("Operators without a cost", preformatted(unmodelled_table(profile)))
     yield folded("Ceilings", preformatted(ceilings_table(profile)))
     yield folded("Notes on the profile", bullets(sentences.notes(profile)))

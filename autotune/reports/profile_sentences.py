@@ -19,9 +19,6 @@ __all__ = [
     "timing",
 ]
 
-# A profiler does not speed a step up, and rarely doubles it: beyond these something else kept the machine busy.
-_INFLATION_LEAST, _INFLATION_MOST = 0.8, 3.0
-_DISTURBED = " The two were measured under different conditions: shares may be right, their sum is not the step's time."
 # The classes in which a piece of advice saves most.
 _CLASSES_SHOWN = 2
 
@@ -58,7 +55,6 @@ def timing(profile: Profile) -> str:
         f"Unprofiled, a step takes {milliseconds(profile.step_ms)} ({len(profile.step_samples_ms)} timed); "
         f"profiled, {profiled} ({_steps(count)}, on the same images): per-layer figures come from the profiled steps, "
         f"which take {profile.inflation:.2f}x as long."
-        + (_DISTURBED if not _INFLATION_LEAST <= profile.inflation <= _INFLATION_MOST else "")
     )
 
 

@@ -6,24 +6,46 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from autotune.profile_record import Ceiling, CeilingKind, Profile
+from autotune.profile_record import Bound, Ceiling, CeilingKind, Profile
 from autotune.reports.plain import printable
 from autotune.reports.profile_sentences import classes, share_of_step
 from autotune.reports.si import decimals, si
 
-__all__ = ["CLASS_HEADERS", "ceilings_table", "class_rows", "class_table", "unmodelled_table"]
+__all__ = ["ceilings_table", "class_headers", "class_notes", "class_rows", "class_table", "unmodelled_table"]
 
-CLASS_HEADERS = ("bound", "ms", "of step", "layers")
 _UNMODELLED_SHOWN = 5
 _NAME_WIDTH = 60
 
 
 def class_table(profile: Profile) -> str:
-    return _table(CLASS_HEADERS, class_rows(profile))
+    return _table(class_headers(profile), class_rows(profile))
+
+
+def class_headers(profile: Profile) -> tuple[str, ...]:
+    return ("bound", "ms", "of step", _rows_name(profile))
+
+
+def class_notes(profile: Profile) -> list[str]:
+    """How to read the classes, where it does not go without saying."""
+    shown = {total.bound: total for total in profile.classes}
+    rows, notes = _rows_name(profile), []
+    if (host := shown.get(Bound.HOST)) and host.layers:
+        notes.append(
+            f"host: what the device waited for launches; its {rows} count a second time, with what bounds their work."
+        )
+    if (latency := shown.get(Bound.LATENCY)) and not latency.layers:
+        notes.append("latency: the gaps between kernels that were launched in time.")
+    if Bound.UNMODELLED in shown:
+        notes.append(f"unmodelled: {rows} most of whose time is in operators without a cost.")
+    return notes
+
+
+def _rows_name(profile: Profile) -> str:
+    return "operators" if profile.by_operator else "layers"
 
 
 def class_rows(profile: Profile) -> list[tuple[str, ...]]:
-    """The classes under CLASS_HEADERS, the largest first."""
+    """The classes under class_headers, the largest first."""
     totals = classes(profile)
     digits = decimals(max((total.time_ms for total in totals), default=0.0))
     return [
@@ -76,7 +98,10 @@ def ceilings_table(profile: Profile) -> str:
         )
         for each in ceilings
     ]
-    return _table(("ceiling", "reached", "spread", "of datasheet"), rows)
+    return (
+        f"{_table(('ceiling', 'reached', 'spread', 'of datasheet'), rows)}\n"
+        "spread: largest less smallest sample, as a share of the median."
+    )
 
 
 def _ceiling_name(ceiling: Ceiling) -> str:

@@ -10,7 +10,8 @@ from autotune.reports import layer_table
 from autotune.reports import profile_sentences as sentences
 from autotune.reports.layer_table import WIDTH
 from autotune.reports.plain import printable
-from autotune.reports.profile_tables import ceilings_table, class_table, unmodelled_table
+from autotune.reports.profile_caveats import profile_caveats
+from autotune.reports.profile_tables import ceilings_table, class_notes, class_table, unmodelled_table
 
 __all__ = ["render"]
 
@@ -22,8 +23,10 @@ def render(profile: Profile) -> str:
 
 def _parts(profile: Profile) -> Iterator[str]:
     yield _lines([sentences.host_bound(profile), sentences.headline(profile)])
+    yield _section("What weakens this", profile_caveats(profile))
     yield _lines([sentences.timing(profile), sentences.occupancy(profile)])
     yield class_table(profile)
+    yield _lines(class_notes(profile))
     yield layer_table.table(profile) or "No layer took any of the device's time."
     yield _lines(layer_table.notes(profile))
     yield _section("What could help", sentences.advice(profile))

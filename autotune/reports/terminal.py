@@ -12,6 +12,7 @@ from autotune.records import Outcome, RunRecord
 from autotune.reports import profile_sentences, profile_terminal, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.plain import printable
+from autotune.reports.profile_caveats import weakened
 from autotune.reports.table import trials_frame
 
 __all__ = ["HEADERS", "cells", "render"]
@@ -71,6 +72,7 @@ def _profile(record: RunRecord) -> str:
     lines = [
         profile_sentences.host_bound(record.profile),
         profile_sentences.by_class(record.profile),
+        weakened(record.profile),
         *(f"What could help most: {advice}" for advice in profile_sentences.advice(record.profile)[:1]),
     ]
     return "\n".join(printable(line) for line in lines if line)

@@ -26,6 +26,8 @@ _WARMUP_STEPS = 3
 # Steps that are timed: rounds over those that are recorded, what fits into this time, within these bounds.
 _STEPS_S = 4.0
 _TIMED_AT_MOST, _RECORDED_AT_MOST = 21, 3
+# Of fewer rounds the median is no better than its worst sample.
+_ROUNDS_AT_LEAST = 3
 _CEILINGS_TIMEOUT_S = 120.0
 _STEP_TIMEOUT_S = 600.0
 # A recorded step takes longer than a plain one, and its trace has yet to be written.
@@ -79,8 +81,8 @@ def _profile(
     ceilings = session.ceilings(machine, _CEILINGS_TIMEOUT_S)
     say(f"timing the training step with {config.label()}")
     warmup_ms = [session.step(0, _STEP_TIMEOUT_S).ms for _ in range(_WARMUP_STEPS)]
-    affordable = min(_TIMED_AT_MOST, max(1, round(_STEPS_S / (warmup_ms[-1] / 1000.0))))
-    recorded = range(min(_RECORDED_AT_MOST, affordable))
+    affordable = min(_TIMED_AT_MOST, max(_ROUNDS_AT_LEAST, round(_STEPS_S / (warmup_ms[-1] / 1000.0))))
+    recorded = range(min(_RECORDED_AT_MOST, affordable // _ROUNDS_AT_LEAST))
     # The same images with and without the profiler: a step's time follows from its images.
     numbers = [*recorded] * (affordable // len(recorded))
     probe = StateProbe(machine, queries=ALL)

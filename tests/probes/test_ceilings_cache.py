@@ -158,8 +158,10 @@ def test_disturbed_figures_are_given_with_a_note_and_not_kept(
     measure = Measured()
     ceilings = ceilings_for(CPU, MACHINE, measure=measure)
     assert ceilings.notes[0] == "a note"
-    assert ceilings.notes[1].startswith("not kept in the cache")
+    assert ceilings.notes[1].startswith("the ceilings are not kept in the cache")
     assert reason in ceilings.notes[1]
+    assert len(ceilings.disturbances) == 1
+    assert reason in ceilings.disturbances[0]
     assert _files(own_cache) == []
     ceilings_for(CPU, MACHINE, measure=measure)
     assert measure.times == 2

@@ -65,7 +65,7 @@ def test_a_step_that_is_not_host_bound_starts_with_its_time():
 
 def test_the_distortion_by_the_profiler_is_said():
     assert (
-        "Unprofiled, a step takes 100.0 ms (3 timed); profiled, 112.3 ms (mean of 3, on the same images): "
+        "Unprofiled, a step takes 100.0 ms (9 timed); profiled, 112.3 ms (mean of 3, on the same images): "
         "per-layer figures come from the profiled steps, which take 1.12x as long."
     ) in one_line(profile_terminal.render(detector_profile()))
     text = one_line(profile_terminal.render(from_a_trace()))
@@ -189,3 +189,20 @@ def test_a_step_that_the_profiler_sped_up_was_measured_on_a_busy_machine():
     of = detector_profile(step_samples_ms=(240.0, 240.0), profiled_step_ms=(112.0, 112.0))
     assert "measured under different conditions" in one_line(profile_terminal.render(of))
     assert "different conditions" not in one_line(profile_terminal.render(detector_profile()))
+
+
+def test_the_legends_explain_what_is_there():
+    text = one_line(profile_terminal.render(detector_profile()))
+    assert "its layers count a second time, with what bounds their work" in text
+    assert "unmodelled: layers most of whose time is in operators without a cost." in text
+    assert "FLOP/byte: its arithmetic intensity" in text
+    bare = layer("a", Phase.FORWARD, 5.0, flops=0.0, bytes=0.0, compute_ms=0.0, memory_ms=0.0)
+    text = one_line(profile_terminal.render(profile([bare], ceilings=None)))
+    assert "FLOP/byte" not in text
+    assert "compute, memory:" not in text
+
+
+def test_the_rows_of_a_trace_without_layers_are_operators():
+    text = profile_terminal.render(detector_profile(by_operator=True, advice=()))
+    assert "operator" in row(text, "bound").split() + row(text, "operator").split()
+    assert "layers" not in text

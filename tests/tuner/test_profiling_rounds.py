@@ -67,11 +67,10 @@ def _profiled(machine: Machine, ms: Callable[[int, int], float]) -> tuple[Played
     [
         (5.0, 7, 3),  # 21 steps at most
         (250.0, 5, 3),  # of the 16 that fit into the time
-        (500.0, 2, 3),
-        (800.0, 1, 3),
-        (2000.0, 1, 2),
-        (3000.0, 1, 1),
-        (60_000.0, 1, 1),
+        (500.0, 4, 2),
+        (800.0, 5, 1),
+        (2000.0, 3, 1),
+        (60_000.0, 3, 1),
     ],
 )
 def test_the_steps_are_timed_in_whole_rounds_over_those_that_are_recorded(

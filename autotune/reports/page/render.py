@@ -15,6 +15,7 @@ from autotune.profile_record import Profile
 from autotune.records import Outcome, RunRecord, Stage
 from autotune.reports import profile_sentences, sentences
 from autotune.reports.caveats import caveats
+from autotune.reports.profile_caveats import profile_caveats, weakened
 from autotune.reports.frameworks import examples
 from autotune.reports.layer_tree import module_path
 from autotune.reports.page import layers, modules, nvml_lines, search
@@ -136,6 +137,7 @@ def _profile_words(record: RunRecord, profile: Profile) -> dict[str, list[str]]:
         profile_sentences.headline(profile) if record.is_search else None,
         profile_sentences.timing(profile),
         profile_sentences.occupancy(profile),
+        weakened(profile) if record.is_search else None,
     )
     return {
         "sentences": _printable([sentence for sentence in said if sentence]),
@@ -156,14 +158,14 @@ def _counts(record: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def _caveats(record: RunRecord) -> list[str]:
-    """What weakens the verdict; of a profile alone, what those who measured have to say of it."""
-    alone = profile_sentences.notes(record.profile) if record.profile and not record.is_search else []
+    """What weakens the verdict, or a profile alone."""
+    alone = profile_caveats(record.profile) if record.profile and not record.is_search else []
     return [*caveats(record), *alone]
 
 
 def _notes(record: RunRecord) -> list[str]:
     own = list(record.workload.notes) if record.workload else []
-    return own + (profile_sentences.notes(record.profile) if record.profile and record.is_search else [])
+    return own + (profile_sentences.notes(record.profile) if record.profile else [])
 
 
 def _printable(lines: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from autotune.profile_record import Phase
 from autotune.reports.page.embedding import embedded, rounded
 from autotune.reports.page.render import chart_data, render
+from autotune.reports.profile_caveats import profile_caveats
 from autotune.reports.profile_sentences import headline, notes
 from profiles import EVERY_PROFILE, detector_profile, layer
 from records import faster, nothing_measured, profiled
@@ -52,7 +53,8 @@ def test_every_kind_of_profile_has_a_page(profile):
     alone = profiled().model_copy(update={"profile": profile, "search": "", "recommendation": None, "trials": ()})
     text = " ".join(shown(render(alone)).text.split())
     assert text.count(headline(profile)) == 1
-    assert ("What weakens this" in text) == bool(notes(profile))
+    assert ("What weakens this" in text) == bool(profile_caveats(profile))
+    assert all(note in text for note in notes(profile))
 
 
 def test_the_verdict_and_what_weakens_it_come_before_all_else(any_record):
