@@ -122,7 +122,9 @@ def _legend(profile: Profile, selection: Selection) -> Iterator[str]:
     # Only of columns that are there: table() leaves out those without a figure.
     parts = []
     if any(each.compute_ratio or each.memory_ratio for each in selection.shown):
-        parts.append("compute, memory: the share of its time that its arithmetic, its memory traffic takes at the ceiling.")
+        parts.append(
+            "compute, memory: the share of its time that its arithmetic, its memory traffic takes at the ceiling."
+        )
     if any(each.intensity for each in selection.shown):
         parts.append("FLOP/byte: its arithmetic intensity, where a roofline has it.")
     if any(each.waves for each in selection.shown):
@@ -145,7 +147,8 @@ def _flagged(profile: Profile, selection: Selection) -> Iterator[str]:
     where = f", {'none' if hidden == flagged else flagged - hidden} of them shown," if hidden else ""
     yield (
         f"! {_count(profile, flagged)}{where} above 110% of a ceiling: a wrong cost or ceiling, or caches served what "
-        "memory is counted for." + (" Small layers on a CPU stay in its caches." if profile.device_type == "cpu" else "")
+        "memory is counted for."
+        + (" Small layers on a CPU stay in its caches." if profile.device_type == "cpu" else "")
     )
 
 

@@ -15,7 +15,6 @@ from autotune.profile_record import Profile
 from autotune.records import Outcome, RunRecord, Stage
 from autotune.reports import profile_sentences, sentences
 from autotune.reports.caveats import caveats
-from autotune.reports.profile_caveats import profile_caveats, weakened
 from autotune.reports.frameworks import examples
 from autotune.reports.layer_tree import module_path
 from autotune.reports.page import layers, modules, nvml_lines, search
@@ -23,6 +22,7 @@ from autotune.reports.page.embedding import embedded
 from autotune.reports.page.fixes import first_to_fix
 from autotune.reports.page.roofline import roofline
 from autotune.reports.plain import printable
+from autotune.reports.profile_caveats import profile_caveats, weakened
 
 __all__ = ["chart_data", "environment", "render"]
 
