@@ -53,7 +53,8 @@ class ReplayBench:
     def measure(self, order: Order) -> Trial:
         config = order.config
         step_s = self._surface.step_s[config]
-        fits = self._surface.fits(config)
+        outcome = self._surface.outcome(config)
+        fits = outcome is Outcome.OK
         gave_up = False
         samples: tuple[float, ...] = ()
         losses: tuple[float, ...] = ()
@@ -79,8 +80,8 @@ class ReplayBench:
             stage=order.stage,
             config=config,
             block=order.block,
-            outcome=Outcome.OK if fits else Outcome.OUT_OF_MEMORY,
-            detail="" if fits else "out of memory",
+            outcome=outcome,
+            detail="" if fits else str(outcome),
             worst_case_ms=1000.0 * step_s if fits else None,
             warmup_ms=(1000.0 * step_s,) * 2 if order.steps and fits else (),
             step_ms=samples,

@@ -1,28 +1,30 @@
 """The rivals, each a reading of its source: what it tries, how it times, and what it recommends.
 
 A rival gets a bench and a surface's space, and returns the config that it would train with. All start a fresh process
-per trial, which is kinder to them than what most do: a failed trial harms no other.
+per trial, which is kinder to them than what most do: a failed trial harms no other. What has no end of its own goes on
+until the bench's budget is spent.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable
 from statistics import fmean, median
+from typing import TYPE_CHECKING
 
-from autotune.config import KNOBS, TrainingConfig
+from autotune.config import KNOBS, Precision, TrainingConfig
 from autotune.tuner.space import Space
 from benchmarks.replay.replayed import ReplayBench
 
-__all__ = ["RIVALS", "exhaustive_s"]
+if TYPE_CHECKING:
+    import optuna
 
-# Samples of a config in the exhaustive grid.
-_GRID_STEPS = 30
-_TPE_STEPS = 8
-# Trials of those that stop when told: about the device time of our own search.
-_RANDOM_TRIALS = 24
-_TPE_TRIALS = 30
+__all__ = ["BATCH_RIVALS", "RIVALS", "exhaustive_s"]
+
+# Samples of a config in the exhaustive grid, and in a trial of the others.
+_GRID_STEPS, _STEPS = 30, 8
 
 
 def _fastest(times: dict[TrainingConfig, float], space: Space) -> TrainingConfig:
@@ -41,85 +43,112 @@ def exhaustive(bench: ReplayBench, space: Space) -> TrainingConfig:
 
 def at_random(bench: ReplayBench, space: Space) -> TrainingConfig:
     """Configs drawn without replacement, 8 samples each, the least median."""
-    dice = random.Random(bench.seed)
     times = {}
     everything = space.configs()
-    for config in dice.sample(everything, min(_RANDOM_TRIALS, len(everything))):
-        samples = bench.time_ms(config, _TPE_STEPS)
+    for config in random.Random(bench.seed).sample(everything, len(everything)):
+        if bench.remaining_s <= 0:
+            break
+        samples = bench.time_ms(config, _STEPS)
         if samples:
             times[config] = median(samples)
     return _fastest(times, space)
 
 
 def one_factor(bench: ReplayBench, space: Space) -> TrainingConfig:
-    """Batch size first, then each knob alone, the others as they are best so far; 8 samples each."""
+    """Batch size first, then each knob alone, the others as they are best so far; 8 samples each; from the start again
+    until a round finds nothing new."""
     times: dict[TrainingConfig, float] = {}
 
     def try_(config: TrainingConfig) -> None:
-        if config not in times:
-            samples = bench.time_ms(config, _TPE_STEPS)
+        if config not in times and bench.remaining_s > 0:
+            samples = bench.time_ms(config, _STEPS)
             times[config] = median(samples) if samples else math.inf
 
-    for config in space.ladder(space.baseline):
-        try_(config)
-    for knob in KNOBS:
-        if knob.name in ("batch_size", "accumulation_steps"):
-            continue
-        best = _fastest(times, space)
-        for value in knob.candidates(space.where):
-            try_(best.model_copy(update={knob.name: value}))
+    before = -1
+    while before < len(times):
+        before = len(times)
+        for config in space.ladder(_fastest(times, space)):
+            try_(config)
+        for knob in KNOBS:
+            if knob.name in ("batch_size", "accumulation_steps"):
+                continue
+            best = _fastest(times, space)
+            for value in knob.candidates(space.where):
+                try_(best.model_copy(update={knob.name: value}))
     return _fastest(times, space)
 
 
 def tpe(bench: ReplayBench, space: Space) -> TrainingConfig:
-    """Optuna's TPESampler as it comes (github.com/optuna/optuna), 8 samples a trial; out of memory prunes."""
+    """Optuna's TPESampler as it comes (github.com/optuna/optuna), all knobs categorical; out of memory prunes."""
+    import optuna
+
+    return _tpe(bench, space, optuna.samplers.TPESampler(seed=bench.seed), in_order=False)
+
+
+def joint_tpe(bench: ReplayBench, space: Space) -> TrainingConfig:
+    """The same with what its documents advise where parameters depend on each other: multivariate and grouped; the
+    batch size as the number of its rung, so that it has an order."""
+    import optuna
+
+    with warnings.catch_warnings():
+        # Both are called experimental.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=bench.seed, multivariate=True, group=True)
+    return _tpe(bench, space, sampler, in_order=True)
+
+
+def _tpe(bench: ReplayBench, space: Space, sampler: optuna.samplers.BaseSampler, *, in_order: bool) -> TrainingConfig:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=bench.seed))
+    study = optuna.create_study(direction="minimize", sampler=sampler)
     settings = [knob for knob in KNOBS if knob.name not in ("batch_size", "accumulation_steps")]
     knobs = [knob for knob in settings if knob.candidates(space.where)]
-    sizes = [config.batch_size for config in space.ladder(space.baseline)]
-
-    def config_of(asked: Callable[[str, list[object]], object]) -> TrainingConfig:
-        values = {knob.name: asked(knob.name, list(knob.candidates(space.where))) for knob in knobs}
-        cell = space.baseline.model_copy(update=values)
-        return cell.at_batch_size(int(str(asked("batch_size", list(sizes)))), space.where.effective_batch)
+    sizes = sorted(config.batch_size for config in space.ladder(space.baseline))
+    tried: dict[int, TrainingConfig] = {}
 
     def objective(trial: optuna.Trial) -> float:
-        samples = bench.time_ms(config_of(trial.suggest_categorical), _TPE_STEPS)
+        values = {knob.name: trial.suggest_categorical(knob.name, knob.candidates(space.where)) for knob in knobs}
+        if in_order:
+            size = sizes[trial.suggest_int("rung", 0, len(sizes) - 1)]
+        else:
+            size = trial.suggest_categorical("batch_size", sizes)
+        config = space.baseline.model_copy(update=values).at_batch_size(size, space.where.effective_batch)
+        samples = bench.time_ms(config, _STEPS)
         if not samples:
             raise optuna.TrialPruned
+        tried[trial.number] = config
         return median(samples)
 
-    study.optimize(objective, n_trials=_TPE_TRIALS)
+    while bench.remaining_s > 0 and bench.trials < len(space.configs()):
+        study.optimize(objective, n_trials=1)
     finished = [each for each in study.trials if each.value is not None]
-    if not finished:
-        return space.baseline
-    best = min(finished, key=lambda each: each.value)
-    return config_of(lambda name, values: best.params[name])
+    return tried[min(finished, key=lambda each: each.value).number] if finished else space.baseline
 
 
 def halving(bench: ReplayBench, space: Space) -> TrainingConfig:
-    """Accelerate's find_executable_batch_size: from the batch asked for, x0.9 until it fits; no other knob, no timing.
+    """Accelerate's find_executable_batch_size (huggingface/accelerate, src/accelerate/utils/memory.py at 4e48dde9):
+    half the batch until it fits, from the effective one; no other knob, no timing. Later versions take 0.9 of it.
 
-    Here the next smaller divisor of at most 0.9 of it, since accumulation must restore the effective batch."""
-    wanted = float(space.where.effective_batch)
-    for config in space.ladder(space.baseline):
-        if config.batch_size > wanted:
-            continue
+    Here the largest divisor within it, since accumulation must restore the effective batch."""
+    wanted = space.where.effective_batch
+    rungs = list(space.ladder(space.baseline))
+    while wanted:
+        config = next(config for config in rungs if config.batch_size <= wanted)
         if bench.time_ms(config, 1):
             return config
-        wanted = 0.9 * config.batch_size
+        wanted //= 2
     return space.baseline
 
 
 def doubling(bench: ReplayBench, space: Space) -> TrainingConfig:
-    """Lightning's scale_batch_size in mode power: 2, 4, 8, three steps each, until memory runs out; the last that ran.
+    """Lightning's scale_batch_size in mode power (Lightning-AI/pytorch-lightning,
+    src/lightning/pytorch/tuner/batch_size_scaling.py at a9ca6b1b): 2, 4, 8, three steps each, until memory runs out;
+    the last that ran, or 1 where 2 did not.
 
     Between the effective batch's divisors: those of at least twice the last."""
-    kept, wanted = space.baseline, 2
-    for config in reversed(list(space.ladder(space.baseline))):
+    kept, wanted = space.baseline.at_batch_size(1, space.where.effective_batch), 2
+    for config in sorted(space.ladder(space.baseline), key=lambda config: config.batch_size):
         if config.batch_size < wanted:
             continue
         if not bench.time_ms(config, 3):
@@ -129,30 +158,51 @@ def doubling(bench: ReplayBench, space: Space) -> TrainingConfig:
 
 
 def linear_fit(bench: ReplayBench, space: Space) -> TrainingConfig:
-    """Ultralytics' autobatch: a line through the memory at batches 1, 2, 4, 8, 16, the batch that it puts at 60% of the
-    device; other knobs stay, nothing is verified."""
-    points = []
-    for size in (each for each in (1, 2, 4, 8, 16) if space.where.effective_batch % each == 0):
-        config = space.baseline.at_batch_size(size, space.where.effective_batch)
-        if not bench.time_ms(config, 1):
-            break
-        points.append((size, bench.peak_bytes(config)))
-    if len(points) < 2 or bench.memory_bytes is None:
-        return space.baseline  # as autobatch does where its probing fails: the batch that was asked for
+    """Ultralytics' autobatch (ultralytics/ultralytics, ultralytics/utils/autobatch.py at c1c106e5) and its trainer's
+    AMP: a line through the memory at batches of 1 to 16, to 64 from 16 GiB on, the batch that it puts at 60% of the
+    device; below the first that failed; nothing is timed or verified. Its default batch of 16 on a CPU.
+
+    Here the largest divisor of the effective batch within it."""
+    rungs = list(space.ladder(space.baseline))
+    default = next(config for config in rungs if config.batch_size <= _ULTRALYTICS_DEFAULT)
+    if space.where.device_type == "cpu" or bench.memory_bytes is None:
+        return default
+    amp = {config.batch_size: config.model_copy(update={"precision": Precision.FP16}) for config in rungs}
+    default = amp[default.batch_size]
+    points, failed = [], None
+    for size in (1, 2, 4, 8, 16, 32, 64)[: 5 if bench.memory_bytes < 16 * _GIB else 7]:
+        if size not in amp:
+            continue
+        if bench.time_ms(amp[size], 1):
+            points.append((size, bench.peak_bytes(amp[size]) / _GIB))
+        else:
+            failed = failed or size
+    if len(points) < 2:
+        return default
     sizes, peaks = [size for size, _ in points], [peak for _, peak in points]
     middle, mean = fmean(sizes), fmean(peaks)
     slope = sum((size - middle) * (peak - mean) for size, peak in points)
     slope /= sum((size - middle) ** 2 for size in sizes)
-    reach = middle + (0.6 * bench.memory_bytes - mean) / slope if slope > 0 else math.inf
-    fitting = [config for config in space.ladder(space.baseline) if config.batch_size <= max(1.0, reach)]
-    return fitting[0]
+    found = int((round(0.6 * bench.memory_bytes / _GIB) - (mean - slope * middle)) / slope) if slope > 0 else 0
+    if failed is not None and found >= failed:
+        found = max((size for size in sizes if size < failed), default=0)
+    if not 1 <= found <= _ULTRALYTICS_LARGEST:
+        return default
+    return amp[max(size for size in amp if size <= found)]
 
+
+_ULTRALYTICS_DEFAULT, _ULTRALYTICS_LARGEST = 16, 1024
+_GIB = 2**30
 
 RIVALS: dict[str, Callable[[ReplayBench, Space], TrainingConfig]] = {
     "exhaustive grid": exhaustive,
     "random": at_random,
     "one factor at a time": one_factor,
     "Optuna TPE": tpe,
+    "Optuna TPE, joint": joint_tpe,
+}
+# Those that look for a batch that fits, and not for speed.
+BATCH_RIVALS: dict[str, Callable[[ReplayBench, Space], TrainingConfig]] = {
     "Accelerate halving": halving,
     "Lightning doubling": doubling,
     "Ultralytics 60% fit": linear_fit,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.records import Outcome
 from autotune.tuner.space import Space
 
 __all__ = ["MEMORY_SHARE", "Surface", "equal", "synthetic"]
@@ -27,7 +28,8 @@ MEMORY_SHARE = 0.9
 class Surface:
     """step_s, peak_bytes: by config, for all configs of the space; memory_bytes: beyond it a config does not run.
 
-    ratios: recorded steps over their mean, by config; None where the noise is made up too.
+    ratios: recorded steps over their mean, by config; None where the noise is made up too. failures: what became of
+    those that cannot train here otherwise than for want of memory.
     """
 
     name: str
@@ -36,19 +38,27 @@ class Surface:
     peak_bytes: dict[TrainingConfig, int]
     memory_bytes: int
     ratios: dict[TrainingConfig, tuple[float, ...]] | None = None
+    failures: dict[TrainingConfig, Outcome] = field(default_factory=dict)
 
     @property
     def space(self) -> Space:
         return Space(self.where)
 
     def fits(self, config: TrainingConfig) -> bool:
-        return self.peak_bytes[config] <= self.memory_bytes
+        """Whether it trains here."""
+        return self.outcome(config) is Outcome.OK
+
+    def outcome(self, config: TrainingConfig) -> Outcome:
+        if config in self.failures:
+            return self.failures[config]
+        return Outcome.OK if self.peak_bytes[config] <= self.memory_bytes else Outcome.OUT_OF_MEMORY
 
     @property
     def best_s(self) -> float:
         """The least step time among the configs that leave the margin of memory."""
         limit = MEMORY_SHARE * self.memory_bytes
-        return min(seconds for config, seconds in self.step_s.items() if self.peak_bytes[config] <= limit)
+        usable = (config for config in self.step_s if self.fits(config) and self.peak_bytes[config] <= limit)
+        return min(self.step_s[config] for config in usable)
 
 
 def synthetic(seed: int) -> Surface:
