@@ -133,8 +133,8 @@ def run(
     baseline: Annotated[Path | None, typer.Option(help="Your own training config (YAML) to compare with.")] = None,
     device: options.Device = None,
     objective: Annotated[
-        Literal["throughput", "memory"],
-        typer.Option(help="Recommend the fastest config, or the one of least memory within 2% of the fastest."),
+        Literal["throughput", "memory", "energy"],
+        typer.Option(help="The fastest config, that of least memory within 2% of it, or of most images per joule."),
     ] = "throughput",
     budget: Annotated[
         str | None, typer.Option(help="Measuring time, as 90s or 5m. [default: 5m on a GPU, 3m on a CPU]")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import PositiveFloat, ValidationError, computed_field
 
 from autotune.config import TrainingConfig
+from autotune.energy_record import Energy
 from autotune.errors import RecordError
 from autotune.machine_record import DeviceState, Machine
 from autotune.profile_record import Profile
@@ -159,6 +160,7 @@ class Trial(Record):
     gave_up: the trial was cut short because it was far slower than the leader.
     losses: of the steps of a numerics trial, which are not timed.
     skipped_updates: steps in which fp16 gradients overflowed, so that the GradScaler left out the update.
+    energy: of the timed steps; None where NVML told none.
     """
 
     number: int
@@ -178,6 +180,7 @@ class Trial(Record):
     skipped_updates: int = 0
     losses: tuple[float, ...] = ()
     state: DeviceState = DeviceState()
+    energy: Energy | None = None
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -190,17 +193,24 @@ class Trial(Record):
         """Median throughput in images/s; None where nothing was timed."""
         return 1000.0 * self.config.images_per_step / median(self.step_ms) if self.step_ms else None
 
+    @property
+    def images_per_joule(self) -> float | None:
+        """Images of the timed steps per joule; None where no energy was measured."""
+        return self.config.images_per_step * len(self.step_ms) / self.energy.joules if self.energy else None
+
 
 class Verdict(Record):
     """The candidate against the baseline, from the race.
 
-    log_ratios: one per block, ln(baseline step time / candidate step time) over the same images.
+    measure: what is compared: images per second, or per joule; `faster` and `slower` stand for more and less of it.
+    log_ratios: one per block, ln(baseline step time / candidate step time) over the same images, or of their energies.
     ratio, low, high: how many times faster the candidate is, with its 95% interval (Student's t over the blocks);
     None where fewer than three blocks could be measured.
     """
 
     kind: VerdictKind
     candidate: TrainingConfig
+    measure: Literal["speed", "energy"] = "speed"
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
@@ -232,7 +242,7 @@ class RunRecord(Record):
     budget_s: float
     spent_s: float
     search: str
-    objective: Literal["throughput", "memory"] = "throughput"
+    objective: Literal["throughput", "memory", "energy"] = "throughput"
     left_out: tuple[str, ...] = ()
     not_tried: tuple[TrainingConfig, ...] = ()
     baseline: TrainingConfig | None = None

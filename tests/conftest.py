@@ -13,6 +13,7 @@ from autotune.probes import ceilings_cache
 from autotune.profile_record import Ceiling, CeilingKind, Ceilings
 from autotune.records import DataSpec, Machine
 from autotune.tuner.session import Server
+from played_nvml import *  # noqa: F403, the fixtures of the played NVML
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RACCOON = DATA / "raccoon"

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from autotune.config import Circumstances, TrainingConfig
+from autotune.energy_record import Energy, EnergySource
 from autotune.records import Outcome, Stage, Trial
 from autotune.tuner.bench import Order
 
@@ -26,6 +27,7 @@ class SimulatedBench:
         losses: Callable[[TrainingConfig], float] = lambda config: 2.0,
         memory_limit_bytes: int | None = None,
         memory_bytes: Callable[[TrainingConfig], int] = lambda config: 1000 * config.batch_size,
+        watts: Callable[[TrainingConfig], float] | None = None,
     ) -> None:
         self.circumstances = where
         self.seed = seed
@@ -41,6 +43,7 @@ class SimulatedBench:
         self._fails = fails
         self._losses = losses
         self._memory_bytes = memory_bytes
+        self._watts = watts
 
     def measure(self, order: Order) -> Trial:
         config = order.config
@@ -75,9 +78,19 @@ class SimulatedBench:
             gave_up=gave_up,
             losses=losses,
             duration_s=duration_s,
+            energy=self._energy(config, sum(samples) / 1000.0) if samples else None,
         )
         self.trials.append(trial)
         return trial
+
+    def _energy(self, config: TrainingConfig, window_s: float) -> Energy | None:
+        """By a counter that moves every 0.1 s and so is up to that behind at either end."""
+        if self._watts is None:
+            return None
+        seen_s = window_s + 0.1 * (self._dice.random() - self._dice.random())
+        if seen_s <= 0.0:
+            return None
+        return Energy(joules=self._watts(config) * seen_s, window_s=window_s, source=EnergySource.COUNTER, readings=2)
 
     def release(self, config: TrainingConfig) -> None:
         self.alive.discard(config)

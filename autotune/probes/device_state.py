@@ -11,8 +11,10 @@ from collections.abc import Sequence
 
 import psutil
 
+from autotune.energy_record import Energy
 from autotune.nvml_record import NvmlSeries
 from autotune.probes.clock_events import SLOWDOWNS
+from autotune.probes.energy import EnergyMeter
 from autotune.probes.nvml import STATE, NvmlSampler
 from autotune.probes.nvml_queries import Query
 from autotune.records import DeviceState, Machine
@@ -34,7 +36,8 @@ _NAMES = {
 class StateProbe:
     """Watches one trial from its making to read() or close(). A GPU is sampled meanwhile: idle, it shows nothing.
 
-    queries: what to ask NVML. nvml: what it said, once read; None on a CPU.
+    queries: what to ask NVML. nvml: what it said, once read; None on a CPU. energy: of the work between begin_timed()
+    and end_timed(), once read; None where it was not measured.
     """
 
     def __init__(self, machine: Machine, *, queries: Sequence[Query] = STATE) -> None:
@@ -42,14 +45,28 @@ class StateProbe:
         self._began_s = time.monotonic()
         self._busy_s = _busy_cpu_s()
         self._sampler: NvmlSampler | None = None
+        self._meter: EnergyMeter | None = None
+        self.energy: Energy | None = None
         if machine.device_type == "cuda":
+            self._meter = EnergyMeter(machine.device_uuid or "")
             self._sampler = NvmlSampler(machine.device_uuid or "", _SAMPLE_EVERY_S, queries=queries)
             self._sampler.start()
 
+    def begin_timed(self) -> None:
+        """The trial's timed steps begin; a later call says that they begin only now."""
+        if self._meter is not None:
+            self._meter.begin()
+
+    def end_timed(self) -> None:
+        if self._meter is not None:
+            self._meter.end()
+
     def read(self, own_cpu_s: float | None) -> DeviceState:
         """The state over the trial. own_cpu_s: CPU time that the trial itself used; None where that is not known."""
-        if self._sampler is not None:
+        if self._sampler is not None and self._meter is not None:
             self.nvml = self._sampler.stop()
+            self.energy = self._meter.energy(self.nvml)
+            self._meter.close()
             return _summary(self.nvml)
         if own_cpu_s is None:
             return DeviceState()
@@ -59,8 +76,9 @@ class StateProbe:
 
     def close(self) -> None:
         """End the sampling."""
-        if self._sampler is not None:
+        if self._sampler is not None and self._meter is not None:
             self._sampler.stop()
+            self._meter.close()
 
 
 def _summary(series: NvmlSeries) -> DeviceState:

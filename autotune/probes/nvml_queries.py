@@ -14,7 +14,7 @@ from autotune.nvml_record import GpuProcess, PowerSource
 from autotune.probes.clock_events import clock_events
 from autotune.probes.gpm import GPM_FIELDS, GpmSamples
 
-__all__ = ["ALL", "STATE", "Gpu", "Query"]
+__all__ = ["ALL", "ENERGY", "INSTANT_POWER", "STATE", "Gpu", "Query"]
 
 _ALL_LINKS = 0xFFFFFFFF  # nvml.h: the scope that adds up the NVLinks' counters
 
@@ -137,6 +137,8 @@ def _gpm(gpu: Gpu) -> Mapping[str, Any]:
     return gpu.gpm.metrics(gpu.handle, gpu.at_s)
 
 
+ENERGY = Query(("energy_millijoules",), (_energy,))
+INSTANT_POWER = Query(("power_watts",), (_power_instant,))
 # What a trial's DeviceState is made of: quick questions only.
 STATE = (
     Query(("power_watts",), (_power_instant, _power_usage)),
@@ -151,7 +153,7 @@ ALL = (
     *STATE,
     Query(("gpu_busy_percent", "memory_busy_percent"), (_busy,)),
     Query(("memory_used_bytes", "memory_total_bytes"), (_memory,)),
-    Query(("energy_millijoules",), (_energy,)),
+    ENERGY,
     Query(("nvlink_tx_bytes", "nvlink_rx_bytes"), (_nvlink,)),
     Query(GPM_FIELDS, (_gpm,), every_s=0.5),
     Query(("pcie_tx_bytes_per_s", "pcie_rx_bytes_per_s"), (_pcie,), every_s=5.0),

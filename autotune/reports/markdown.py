@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autotune.records import RunRecord, VerdictKind
-from autotune.reports import profile_markdown, sentences
+from autotune.reports import pareto, profile_markdown, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.markup import bullets, escape, folded, table
 from autotune.reports.snippet import training_snippet
@@ -34,13 +34,18 @@ def _parts(record: RunRecord) -> Iterator[str]:
         yield _legend(record)
     if len(rows) > _ROWS_SHOWN:
         yield folded(f"{len(rows) - _ROWS_SHOWN} more settings", table(HEADERS, rows[_ROWS_SHOWN:]))
+    found = pareto.front(pareto.points(record))
+    yield folded(pareto.heading(found), table(pareto.HEADERS, pareto.rows(record, found)))
     if record.profile:
         yield profile_markdown.section(record.profile)
     yield bullets(record.workload.notes if record.workload else ())
-    yield folded("Failed", bullets(sentences.failures(record)))
-    yield folded("Left out", bullets(sentences.left_out(record)))
-    yield folded("Machine", table(("", ""), sentences.machine(record)))
-    yield folded("How it was measured", table(("", ""), sentences.measured(record)))
+    last = (
+        folded("Failed", bullets(sentences.failures(record))),
+        folded("Left out", bullets(sentences.left_out(record))),
+        folded("Machine", table(("", ""), sentences.machine(record))),
+        folded("How it was measured", table(("", ""), sentences.measured(record))),
+    )
+    yield "\n".join(part for part in last if part)
 
 
 def _config(record: RunRecord) -> Iterator[str]:

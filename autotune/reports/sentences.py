@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from autotune.config import TrainingConfig
 from autotune.records import Machine, Outcome, RunRecord, Status
 from autotune.reports import profile_sentences
+from autotune.reports.energy_sentences import energy
 from autotune.reports.si import GIB
 
 __all__ = ["advice", "failures", "headline", "left_out", "machine", "measured", "title"]
@@ -120,4 +121,5 @@ def measured(record: RunRecord) -> list[tuple[str, str]]:
     ]
     if record.is_search:
         rows.append(("budget", f"{record.spent_s:.0f} of {record.budget_s:.0f} s spent, search: {record.search}"))
+        rows += [(name, value) for name, value in [("energy", energy(record))] if value]
     return rows

@@ -108,7 +108,7 @@ def _timed_baseline(record: RunRecord, *, race: bool) -> list[Trial]:
 def _race_ratio(record: RunRecord, config: TrainingConfig, race: Sequence[Trial]) -> float | None:
     """The verdict's own ratio for its candidate, so that a report names one figure for it; else from the trials."""
     verdict = record.recommendation.verdict if record.recommendation else None
-    if race and verdict and verdict.candidate == config and verdict.ratio is not None:
+    if race and verdict and verdict.candidate == config and verdict.measure == "speed" and verdict.ratio is not None:
         return verdict.ratio
     return _ratio(_timed_baseline(record, race=True), race)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from autotune.records import Outcome, RunRecord
-from autotune.reports import profile_sentences, profile_terminal, sentences
+from autotune.reports import pareto, profile_sentences, profile_terminal, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.plain import printable
 from autotune.reports.profile_caveats import weakened
@@ -54,6 +54,7 @@ def _parts(record: RunRecord) -> Iterator[str]:
     yield "\n".join(map(printable, filter(None, [sentences.headline(record), sentences.advice(record)])))
     yield _section("What weakens this", caveats(record))
     yield _table(record)
+    yield _front(record)
     yield _profile(record)
     yield _section("Notes", record.workload.notes if record.workload else ())
     yield _section("Failed", sentences.failures(record))
@@ -63,6 +64,15 @@ def _parts(record: RunRecord) -> Iterator[str]:
 def _table(record: RunRecord) -> str:
     rows = [[printable(cell) for cell in cells(row)] for _, row in trials_frame(record).iterrows()]
     return tabulate(rows, headers=HEADERS, colalign=_RIGHT, disable_numparse=True) if rows else ""
+
+
+def _front(record: RunRecord) -> str:
+    found = pareto.front(pareto.points(record))
+    if not found:
+        return ""
+    cells = [list(map(printable, row)) for row in pareto.rows(record, found)]
+    align = ("left", "right", "right", "right", "left")
+    return f"{pareto.heading(found)}:\n{tabulate(cells, headers=pareto.HEADERS, colalign=align, disable_numparse=True)}"
 
 
 def _profile(record: RunRecord) -> str:

@@ -20,6 +20,9 @@ _COLUMNS = (
     "median_images_per_second",
     "samples",
     "peak_memory_bytes",
+    "energy_joules",
+    "energy_source",
+    "images_per_joule",
     "startup_s",
     "duration_s",
     "gave_up",
@@ -43,6 +46,9 @@ def _row(trial: Trial) -> dict[str, Any]:
         **trial.config.model_dump(mode="json"),
         "median_images_per_second": trial.median_images_per_second,
         "samples": len(trial.step_ms),
+        "energy_joules": trial.energy.joules if trial.energy else None,
+        "energy_source": trial.energy.source.value if trial.energy else None,
+        "images_per_joule": trial.images_per_joule,
         # A carriage return of its own would end the row: pandas quotes for the line ends that it writes.
         "detail": "\n".join(trial.detail.splitlines()),
     }

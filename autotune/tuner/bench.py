@@ -30,7 +30,7 @@ class Order:
 
     steps: which of the replayed batches to time, in order; none for the worst case's memory alone. keep: leave the
     child alive for more, where the bench can. give_up_ms: a settled step slower than this ends the trial early.
-    step_timeout_s: the longest a step may take.
+    step_timeout_s: the longest a step may take. needs_energy: a trial whose timed steps gave no energy is unsupported.
     """
 
     stage: Stage
@@ -40,6 +40,7 @@ class Order:
     keep: bool = False
     give_up_ms: float | None = None
     step_timeout_s: float = 60.0
+    needs_energy: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class LiveBench:
             kept = self._kept.pop(order.config, None) if order.stage is not Stage.NUMERICS else None
             session = kept or self._start(order.config)
             cpu_before_s = session.cpu_s()
-            partial.take(session, order)
+            partial.take(session, order, probe)
         except TrialFailed as failure:
             outcome, detail = failure.outcome, failure.detail
         except BaseException:
@@ -170,6 +171,9 @@ class LiveBench:
                 self._kept[order.config] = session
             else:
                 session.close()
+        if order.needs_energy and outcome is Outcome.OK and partial.step_ms and probe.energy is None:
+            timed_s = sum(partial.step_ms) / 1000.0
+            outcome, detail = Outcome.UNSUPPORTED, f"NVML told no energy over the {timed_s:.2g} s of timed steps"
         return Trial(
             number=len(self.trials) + 1,
             stage=order.stage,
@@ -187,6 +191,7 @@ class LiveBench:
             skipped_updates=partial.skipped_updates,
             losses=partial.losses,
             state=state,
+            energy=probe.energy,
             duration_s=time.monotonic() - began_s,
         )
 
@@ -225,8 +230,10 @@ class _Partial:
         self._skipped = False
         self._stalls: list[int] = []
 
-    def take(self, session: Session, order: Order) -> None:
-        """Take the steps of an order. Raises TrialFailed where one does not end well."""
+    def take(self, session: Session, order: Order, probe: StateProbe) -> None:
+        """Take the steps of an order; probe is told when the timed ones begin and end.
+
+        Raises TrialFailed where one does not end well."""
         if order.stage is Stage.NUMERICS:
             answer = session.numerics(len(order.steps), order.step_timeout_s * len(order.steps))
             self.losses, self.skipped_updates = tuple(answer["losses"]), answer["skipped"]
@@ -242,14 +249,18 @@ class _Partial:
         for number in order.steps:
             if self.gave_up:
                 return
+            if not self.step_ms:
+                probe.begin_timed()
             taken = self._step(session, number, order)
             # The first timed step repeats the last warm-up step: where it is much faster, it was one more of them.
             while fresh and not self.step_ms and not self._settled(taken):
                 self.warmup_ms.append(taken)
+                probe.begin_timed()
                 taken = self._step(session, number, order)
             self.step_ms.append(taken)
             self.steps.append(number)
             self.skipped_updates += self._skipped
+        probe.end_timed()
         if self.step_ms and self.skipped_updates == len(self.step_ms):
             raise TrialFailed(Outcome.NON_FINITE, "the gradients overflowed in every timed step: no weight was updated")
 

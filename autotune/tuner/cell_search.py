@@ -21,7 +21,6 @@ from autotune.tuner.objective import Objective
 from autotune.tuner.race import Race, Side
 from autotune.tuner.search import Findings
 from autotune.tuner.space import Space
-from autotune.tuner.verdict import paired_log_ratio
 
 __all__ = ["CellSearch"]
 
@@ -120,9 +119,11 @@ class _Run:
         slowest_s = max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
         self.timeout_s = max(_STALLED_AT_LEAST_S[self.bench.circumstances.device_type], _STALLED * slowest_s)
         affordable = round(_TRIAL_SHARE * self.budget_s / self.step_s)
-        self.steps = range(min(_STEPS_AT_MOST, max(_STEPS_AT_LEAST, affordable)))
+        wanted = min(_STEPS_AT_MOST, max(_STEPS_AT_LEAST, affordable))
+        self.steps = range(max(wanted, math.ceil(self.objective.window_s / self.step_s)))
         baseline = first
-        if len(self.steps) > len(first.steps):
+        # A single step may be too short for its energy to be told.
+        if len(self.steps) > len(first.steps) or (self.objective is Objective.ENERGY and first.energy is None):
             baseline = self._measure(Stage.BASELINE, first.config, self.steps, block=1)
             fail_if_unusable(baseline)
             if baseline.outcome is not Outcome.OK:
@@ -144,7 +145,16 @@ class _Run:
     ) -> Trial:
         # A child whose weights have moved, or that has seen the worst case alone, times nothing.
         keep = stage not in (Stage.MEMORY, Stage.NUMERICS)
-        order = Order(stage, config, steps, block, keep=keep, give_up_ms=give_up_ms, step_timeout_s=self.timeout_s)
+        order = Order(
+            stage,
+            config,
+            steps,
+            block,
+            keep=keep,
+            give_up_ms=give_up_ms,
+            step_timeout_s=self.timeout_s,
+            needs_energy=self.objective is Objective.ENERGY and (stage, block) != (Stage.BASELINE, 0),
+        )
         trial = self.bench.measure(order)
         if trial.outcome is Outcome.OK and trial.warmup_ms:
             self.overheads_s[config] = trial.duration_s - sum(trial.step_ms) / 1000.0
@@ -198,7 +208,7 @@ class _Run:
             self.not_tried.append(config)
             return None
         # While it warms up it trains on the first of the timed steps, which the leader has timed.
-        give_up_ms = _GIVE_UP * self.trials[self.leader].step_ms[0]
+        give_up_ms = _GIVE_UP * self.objective.patience * self.trials[self.leader].step_ms[0]
         trial = self._measure(stage, config, self.steps, give_up_ms=give_up_ms)
         self.trials[config] = trial
         cell.take(trial)
@@ -308,7 +318,7 @@ class _Run:
         if not self.not_tried:
             sentence = "No verdict: no other setting could be timed here; your baseline stands."
             if any(trial.gave_up for trial in self.trials.values()):
-                behind = f"{_GIVE_UP - 1.0:.0%}"
+                behind = f"{_GIVE_UP * self.objective.patience - 1.0:.0%}"
                 sentence = f"No verdict: all else was given up, {behind} or more behind; your baseline stands."
         return Verdict(kind=VerdictKind.NOT_MEASURED, candidate=baseline, sentence=sentence), baseline
 
@@ -322,7 +332,15 @@ class _Run:
             )
             for config in (self.baseline.config, *candidates)
         ]
-        return Race(self.bench, sides[0], sides[1:], self.timeout_s, tie=self.objective.tie)
+        return Race(
+            self.bench,
+            sides[0],
+            sides[1:],
+            self.timeout_s,
+            tie=self.objective.tie,
+            measure=self.objective.measure,
+            side_s=self.objective.window_s,
+        )
 
     def _race_reserve_s(self) -> float:
         race = self._race(self.racers[:1] or [self.baseline.config])
@@ -336,6 +354,6 @@ class _Run:
         return f"--budget {enough_s}s would do for a first comparison"
 
     def _gain(self, trial: Trial) -> float:
-        """ln of the speed over the baseline's, on the images that both timed."""
+        """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake."""
         timed = [trial, *self.repeats.get(trial.config, ())]
-        return fmean(paired_log_ratio(self.baseline, each) for each in timed)
+        return fmean(self.objective.measure.log_ratio(self.baseline, each) for each in timed)

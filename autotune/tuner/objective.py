@@ -8,6 +8,7 @@ from enum import StrEnum
 from autotune.config import TrainingConfig
 from autotune.intervals import INDIFFERENCE
 from autotune.records import Trial, Verdict, VerdictKind
+from autotune.tuner.verdict import ENERGY, SPEED, Measure
 
 __all__ = ["Objective"]
 
@@ -16,14 +17,32 @@ _SAME_MEMORY = 0.05
 
 
 class Objective(StrEnum):
-    """throughput: the fastest config. memory: the one that takes the least memory within 2% of the fastest."""
+    """throughput: the fastest config. memory: the one that takes the least memory within 2% of the fastest. energy: the
+    one that trains the most images per joule."""
 
     THROUGHPUT = "throughput"
     MEMORY = "memory"
+    ENERGY = "energy"
+
+    @property
+    def measure(self) -> Measure:
+        """What configs are compared by."""
+        return ENERGY if self is Objective.ENERGY else SPEED
+
+    @property
+    def window_s(self) -> float:
+        """How long the timed steps of a trial last at least. An energy may be off by 0.1 s at either end of them."""
+        return 2.0 if self is Objective.ENERGY else 0.0
+
+    @property
+    def patience(self) -> float:
+        """How many times slower than for speed's sake a config may be before it is given up for its speed: one that
+        takes twice the leader's time would have to live on half its power."""
+        return 1.5 if self is Objective.ENERGY else 1.0
 
     @property
     def zone(self) -> float:
-        """How much speed, as ln of a ratio, counts as none."""
+        """How much speed, or energy, as ln of a ratio, counts as none."""
         return 0.02 if self is Objective.MEMORY else INDIFFERENCE
 
     @property
@@ -42,12 +61,12 @@ class Objective(StrEnum):
         return caution[0], steps, caution
 
     def recommended(self, result: Verdict, baseline: Trial, candidate: Trial) -> TrainingConfig:
-        """The config to train with: the candidate where it is faster, or where it ties and is preferable otherwise.
+        """The config to train with: the candidate where it is better, or where it ties and is preferable otherwise.
 
         The candidate takes part in a tie only where its interval excludes a loss larger than the zone; otherwise the
         baseline stands.
         """
-        worth_more = self is Objective.THROUGHPUT or (result.ratio is not None and math.log(result.ratio) > self.zone)
+        worth_more = self is not Objective.MEMORY or (result.ratio is not None and math.log(result.ratio) > self.zone)
         if result.kind is VerdictKind.FASTER and worth_more:
             return candidate.config
         if result.low is None or math.log(result.low) < -self.zone:

@@ -13,7 +13,7 @@ from autotune.intervals import INDIFFERENCE
 from autotune.records import Outcome, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order
 from autotune.tuner.journal import SIDES_AT_MOST
-from autotune.tuner.verdict import MIN_BLOCKS, paired_log_ratio, verdict
+from autotune.tuner.verdict import ENERGY, MIN_BLOCKS, SPEED, Measure, verdict
 
 __all__ = ["Race", "Side"]
 
@@ -55,7 +55,8 @@ class Race:
     """A race of the baseline against candidates, the most promising first; the baseline alone races itself (A/A).
 
     tie: the measured difference, as ln of a ratio, within which the preferred of two candidates wins: half the zone of
-    indifference, since what is measured half of it behind is seldom a whole one.
+    indifference, since what is measured half of it behind is seldom a whole one. measure: what they race in.
+    side_s: how long a side of a block lasts at least, where the measure needs more than the clock does.
     """
 
     def __init__(
@@ -66,15 +67,18 @@ class Race:
         step_timeout_s: float,
         *,
         tie: float = INDIFFERENCE / 2,
+        measure: Measure = SPEED,
+        side_s: float = 0.0,
     ) -> None:
         self.bench = bench
         self.baseline = baseline
         self.candidates = tuple(candidates) or (baseline,)
         self.step_timeout_s = step_timeout_s
         self.tie = tie
+        self.measure = measure
         # All sides time the same steps: as many as the fastest needs for its time.
         fastest_s = min(side.step_s for side in (baseline, *candidates))
-        self.width = max(1, math.ceil(_BLOCK_SIDE_S / fastest_s))
+        self.width = max(1, math.ceil(max(_BLOCK_SIDE_S, side_s) / fastest_s))
 
     def block_s(self, candidates: int, width: int, *, fresh: bool) -> float:
         """What a block of width steps takes: all sides, each with its start and warm-up where its child is fresh."""
@@ -106,7 +110,7 @@ class Race:
                 return _lost(running[0].config, measured[0])
             for place, side in enumerate(running, start=1):
                 if measured[place].outcome is Outcome.OK:
-                    gains[side.config].append(paired_log_ratio(measured[0], measured[place]))
+                    gains[side.config].append(self.measure.log_ratio(measured[0], measured[place]))
                 else:
                     failures.append(measured[place])
                     del gains[side.config]
@@ -119,7 +123,12 @@ class Race:
                     break
         winner = self._winner(running, gains)
         return verdict(
-            self.baseline.config, winner.config, gains[winner.config], compared=plan.candidates, remedy=remedy
+            self.baseline.config,
+            winner.config,
+            gains[winner.config],
+            compared=plan.candidates,
+            remedy=remedy,
+            measure=self.measure,
         )
 
     def _in_front(self, running: list[Side], gains: Mapping[TrainingConfig, list[float]]) -> list[Side]:
@@ -177,6 +186,7 @@ class Race:
                 block=SIDES_AT_MOST * block + place,
                 keep=not plan.fresh,
                 step_timeout_s=self.step_timeout_s,
+                needs_energy=self.measure is ENERGY,
             )
         )
 

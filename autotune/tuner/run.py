@@ -11,11 +11,13 @@ from autotune.config import TrainingConfig
 from autotune.errors import AutotuneError
 from autotune.learning_rate import learning_rate_note
 from autotune.probes.analysis import profile_of_trace
+from autotune.probes.energy import energy_source
 from autotune.records import Job, Outcome, RunRecord, Stage, Status, Trial
 from autotune.tuner.bench import LiveBench, Progress, circumstances
 from autotune.tuner.cell_search import CellSearch
 from autotune.tuner.journal import Journal
 from autotune.tuner.kept_profile import forget_recording, kept_profile
+from autotune.tuner.objective import Objective
 from autotune.tuner.profiling import profile_job
 from autotune.tuner.request import Request, job_of
 from autotune.tuner.search import Search
@@ -45,6 +47,8 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with Server(request.device) as server:
         machine = server.machine
+        if request.objective is Objective.ENERGY:
+            energy_source(machine)
         job = job_of(request, machine.device_type)
         budget_s = request.budget_s or _BUDGET_S[machine.device_type]
         where = circumstances(job, machine)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from autotune.config import TrainingConfig
 from autotune.intervals import INDIFFERENCE, interval
 from autotune.records import Trial, Verdict, VerdictKind
 
-__all__ = ["MIN_BLOCKS", "paired_log_ratio", "verdict"]
+__all__ = ["ENERGY", "MIN_BLOCKS", "SPEED", "Measure", "paired_log_energy", "paired_log_ratio", "verdict"]
 
 # Fewer blocks than this give no interval worth printing: Student's t for two blocks is 12.7.
 MIN_BLOCKS = 3
@@ -29,6 +31,48 @@ def paired_log_ratio(baseline: Trial, candidate: Trial) -> float:
     return math.log(sum(theirs[step] for step in both) / sum(ours[step] for step in both))
 
 
+def paired_log_energy(baseline: Trial, candidate: Trial) -> float:
+    """ln(baseline joules / candidate joules), each a step's mean over the trial's timed steps.
+
+    Raises ValueError where a trial has no energy."""
+    if baseline.energy is None or candidate.energy is None:
+        raise ValueError("a trial has no energy")
+    theirs, ours = (trial.energy.joules / len(trial.step_ms) for trial in (baseline, candidate) if trial.energy)
+    return math.log(theirs / ours)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a comparison is of. log_ratio: by how much a candidate beats the baseline in two trials of the same images,
+    as ln. better, same, worse: what follows `1.20x [1.18, 1.22]` in a sentence of the verdict; none: what nothing is.
+    """
+
+    name: Literal["speed", "energy"]
+    log_ratio: Callable[[Trial, Trial], float]
+    better: str
+    same: str
+    worse: str
+    none: str
+
+
+SPEED = Measure(
+    "speed",
+    paired_log_ratio,
+    better="faster than your baseline",
+    same="the speed of your baseline",
+    worse="its speed",
+    none="faster than your baseline",
+)
+ENERGY = Measure(
+    "energy",
+    paired_log_energy,
+    better="as many images per joule as your baseline",
+    same="the images per joule of your baseline",
+    worse="its images per joule",
+    none="better than your baseline in images per joule",
+)
+
+
 def verdict(
     baseline: TrainingConfig,
     candidate: TrainingConfig,
@@ -36,8 +80,10 @@ def verdict(
     *,
     compared: int = 1,
     remedy: str = "give a larger --budget",
+    measure: Measure = SPEED,
 ) -> Verdict:
     """What the race's blocks say of the candidate against the baseline; remedy: what to do where they are too few.
+    log_ratios: of the measure.
 
     compared: among how many candidates this one won. Where there were others, a real difference must show at 99%
     (Bonferroni's correction for up to five comparisons): the best of many looks faster than it is.
@@ -47,6 +93,7 @@ def verdict(
         return Verdict(
             kind=VerdictKind.NOT_MEASURED,
             candidate=candidate,
+            measure=measure.name,
             log_ratios=tuple(log_ratios),
             sentence=f"No verdict: the budget left no time to compare {against} with your baseline; {remedy}.",
         )
@@ -58,18 +105,18 @@ def verdict(
     elif surely_below < 1.0 and ratio <= 1.0 / (1.0 + INDIFFERENCE):
         kind = VerdictKind.SLOWER
     sentence = {
-        VerdictKind.FASTER: f"{candidate.label()}: {_times(ratio, low, high)} faster than your baseline.",
+        VerdictKind.FASTER: f"{candidate.label()}: {_times(ratio, low, high)} {measure.better}.",
         VerdictKind.NO_REAL_DIFFERENCE: (
-            f"No real difference: {candidate.label()} runs at {_times(ratio, low, high)} the speed of your baseline."
+            f"No real difference: {candidate.label()} runs at {_times(ratio, low, high)} {measure.same}."
         ),
         VerdictKind.SLOWER: (
-            f"Nothing measured is faster than your baseline: the next best, {candidate.label()}, runs at "
-            f"{_times(ratio, low, high)} its speed."
+            f"Nothing measured is {measure.none}: the next best, {candidate.label()}, runs at "
+            f"{_times(ratio, low, high)} {measure.worse}."
         ),
     }[kind]
     if kind is VerdictKind.NO_REAL_DIFFERENCE and low > 1.0 and ratio >= 1.0 + INDIFFERENCE:
         sentence = (
-            f"Not sure: {candidate.label()} looks {_times(ratio, low, high)} faster than your baseline, but as the "
+            f"Not sure: {candidate.label()} looks {_times(ratio, low, high)} {measure.better}, but as the "
             f"best of {compared} it must show at 99%, and does not; a larger --budget may settle it."
         )
     if candidate == baseline:
@@ -80,6 +127,7 @@ def verdict(
     return Verdict(
         kind=kind,
         candidate=candidate,
+        measure=measure.name,
         ratio=ratio,
         low=low,
         high=high,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from autotune.records import Outcome, Stage
+from autotune.records import Outcome, Recommended, Stage
 from autotune.reports.table import trials_frame
 from records import BASELINE, BF16, TF32, failed, faster, ok, race, run_record, tie, verdict
 
@@ -89,3 +89,9 @@ def test_a_record_without_trials_is_an_empty_table(any_record):
     frame = trials_frame(any_record)
     assert len(frame) == len({trial.config for trial in any_record.trials})
     assert frame["ratio"].dtype == float
+
+
+def test_a_verdict_on_energy_is_no_ratio_of_speeds():
+    ours = verdict(BF16, 3.0, 4).model_copy(update={"measure": "energy"})
+    record = run_record(race(BF16, 200.0, 100.0, blocks=4), recommendation=Recommended(config=BF16, verdict=ours))
+    assert trials_frame(record).iloc[1]["race_ratio"] == pytest.approx(2.0)

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from autotune.config import KNOBS
+from autotune.energy_record import Energy, EnergySource
 from autotune.records import Outcome
 from autotune.reports import trials_csv
-from records import BASELINE, failed, faster, run_record
+from records import BASELINE, failed, faster, ok, run_record
 
 
 def test_each_trial_is_a_row_that_pandas_reads_back(any_record):
@@ -46,3 +47,9 @@ def test_a_childs_last_words_stay_one_cell(end):
         pd.read_csv(io.StringIO(text)).to_dict("records"),
     ):
         assert [cell["detail"] for cell in cells] == ['two\nlines, a comma and "quotes"']
+
+
+def test_energy_stands_beside_the_time():
+    energy = Energy(joules=64.0, window_s=2.0, source=EnergySource.COUNTER, readings=2)
+    (row,) = csv.DictReader(io.StringIO(trials_csv.render(run_record([ok(BASELINE, 100.0, energy=energy)]))))
+    assert (row["energy_joules"], row["energy_source"], row["images_per_joule"]) == ("64.0", "counter", "2.0")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from autotune.config import TrainingConfig
+from autotune.probes.device_state import StateProbe
 from autotune.records import Stage
 from autotune.tuner.bench import Order, _Partial
 from autotune.tuner.session import StepAnswer
+from records import CPU
 
 CONFIG = TrainingConfig(batch_size=2, accumulation_steps=1)
 
@@ -29,6 +31,7 @@ def _taken(*times_ms: float, give_up_ms: float = 40.0) -> _Partial:
     partial.take(
         ScriptedSession(*times_ms),  # type: ignore[arg-type]
         Order(Stage.SETTINGS, CONFIG, range(3), give_up_ms=give_up_ms),
+        StateProbe(CPU),
     )
     return partial
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median, quantiles
 from typing import Any
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, RunRecord, Stage, Trial
 from autotune.reports.page.embedding import rounded
+from autotune.reports.pareto import front, points, without_energy
 from autotune.reports.plain import printable
 from autotune.reports.si import GIB
 
@@ -56,8 +57,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Race:
-    """Times as fast as the baseline: ratio with its 95% interval, and of each block."""
+    """Times as much of something as the baseline: ratio with its 95% interval, and of each block."""
 
+    of: str
     setting: str
     ratio: float | None
     low: float | None
@@ -71,10 +73,8 @@ def measured(record: RunRecord) -> list[Measured]:
     for trial in record.trials:
         trials.setdefault(trial.config, []).append(trial)
     found = sorted((_measured(record, *item) for item in trials.items()), key=lambda each: (each.cell, each.batch_size))
-    front = _front(found)
-    return [
-        Measured(**{**vars(each), "on_front": True}) if place in front else each for place, each in enumerate(found)
-    ]
+    unbeaten = {point.config.label() for point in front(without_energy(points(record)))}
+    return [replace(each, on_front=each.setting in unbeaten) for each in found]
 
 
 def _measured(record: RunRecord, config: TrainingConfig, trials: Sequence[Trial]) -> Measured:
@@ -104,21 +104,6 @@ def _spread(speeds: Sequence[float]) -> tuple[float | None, float | None, float 
     return rounded(deciles[0]), rounded(median(speeds)), rounded(deciles[-1])
 
 
-def _front(found: Sequence[Measured]) -> set[int]:
-    """Places of the configs that none beats in both speed and memory (Pareto)."""
-    front, fastest = set(), -math.inf
-    ranked = [
-        (each.peak_gib, -each.images_per_second, place)
-        for place, each in enumerate(found)
-        if each.peak_gib is not None and each.images_per_second is not None
-    ]
-    for _, slowness, place in sorted(ranked):
-        if -slowness > fastest:
-            fastest = -slowness
-            front.add(place)
-    return front
-
-
 def memory_limit_gib(record: RunRecord) -> float | None:
     """What a trial may take: the run's own limit, else the device's memory."""
     own = record.job.memory_limit_bytes if record.job else None
@@ -133,7 +118,8 @@ def race(record: RunRecord) -> Race | None:
     # A damaged record may hold what no float can.
     blocks = tuple(rounded(math.exp(ratio)) if abs(ratio) < _LARGEST_LOG else None for ratio in verdict.log_ratios)
     ratio, low, high = (rounded(value) for value in (verdict.ratio, verdict.low, verdict.high))
-    return Race(verdict.candidate.label(), ratio, low, high, blocks)
+    of = "times as many images/J" if verdict.measure == "energy" else "times as fast"
+    return Race(of, verdict.candidate.label(), ratio, low, high, blocks)
 
 
 def trial_rows(record: RunRecord) -> list[list[Any]]:

@@ -42,6 +42,7 @@ def test_the_race_is_the_verdicts_own_blocks_and_interval():
     raced = race(faster())
     assert (raced.ratio, raced.low, raced.high) == (2.31, 2.28, 2.34)
     assert raced.blocks == pytest.approx((2.31,) * 8)
+    assert raced.of == "times as fast"
     assert race(run_record()) is None
 
 

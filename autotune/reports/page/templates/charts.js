@@ -188,7 +188,7 @@
     };
   });
   chart("race", 400, () => {
-    const {setting, ratio, low, high, blocks} = data.race;
+    const {of, setting, ratio, low, high, blocks} = data.race;
     const known = ratio !== null && low !== null && high !== null;
     return {
       traces: [
@@ -199,7 +199,7 @@
         }] : []),
       ],
       layout: {
-        xaxis: axis(`${short(setting)}: times as fast`), yaxis: axis("block", {range: [blocks.length + 0.7, -0.7], tickvals: [0, ...blocks.map((_, place) => place + 1)], ticktext: ["all", ...blocks.map((_, place) => String(place + 1))]}),
+        xaxis: axis(`${short(setting)}: ${of}`), yaxis: axis("block", {range: [blocks.length + 0.7, -0.7], tickvals: [0, ...blocks.map((_, place) => place + 1)], ticktext: ["all", ...blocks.map((_, place) => String(place + 1))]}),
         // Within 1% of the baseline is a tie.
         shapes: [{type: "rect", x0: 1 / 1.01, x1: 1.01, y0: 0, y1: 1, yref: "paper", fillcolor: colour("muted"), opacity: 0.35, line: {width: 0}, layer: "below"}],
         legend: below(),

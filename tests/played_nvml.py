@@ -11,7 +11,9 @@ from pathlib import Path
 import pynvml
 import pytest
 
-SOURCE = Path(__file__).with_name("fake_nvml.c")
+__all__ = ["no_nvml", "nvml", "nvml_library", "old_nvml", "old_nvml_library"]
+
+SOURCE = Path(__file__).with_name("probes") / "fake_nvml.c"
 
 
 def built(folder: Path, *options: str) -> Path:

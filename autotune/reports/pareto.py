@@ -1,0 +1,109 @@
+"""The configs that none beats in speed, memory and energy at once (Pareto's front)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from autotune.config import TrainingConfig
+from autotune.records import Outcome, RunRecord, Stage, Trial
+from autotune.reports.si import GIB
+
+__all__ = ["HEADERS", "Point", "front", "heading", "points", "rows", "without_energy"]
+
+HEADERS = ("setting", "images/s", "peak GiB", "images/J", "")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A config as it was measured.
+
+    images_per_second: median over the steps of the search, or of the race where the search timed none.
+    images_per_joule: over all its trials that have an energy; None where none has. energy_error: by what share it may
+    be wrong, since energy counters move in steps.
+    """
+
+    config: TrainingConfig
+    images_per_second: float
+    peak_memory_bytes: int
+    images_per_joule: float | None = None
+    energy_error: float = 0.0
+
+    def beats(self, other: Point) -> bool:
+        """At least as good in all, and better in one. Energy counts where it differs by more than it may be wrong."""
+        speed = self.images_per_second - other.images_per_second
+        memory = other.peak_memory_bytes - self.peak_memory_bytes
+        energy = self._thriftier(other) - other._thriftier(self)
+        return min(speed, memory, energy) >= 0 and max(speed, memory, energy) > 0
+
+    def _thriftier(self, other: Point) -> bool:
+        if self.images_per_joule is None or other.images_per_joule is None:
+            return False
+        allowance = 1.0 + self.energy_error + other.energy_error
+        return self.images_per_joule > allowance * other.images_per_joule
+
+
+def points(record: RunRecord) -> list[Point]:
+    """One for each config that has a time and a peak, in the order in which they were first tried."""
+    trials: dict[TrainingConfig, list[Trial]] = {}
+    for trial in record.trials:
+        trials.setdefault(trial.config, []).append(trial)
+    return [point for config, own in trials.items() if (point := _point(config, own)) is not None]
+
+
+def _point(config: TrainingConfig, trials: Sequence[Trial]) -> Point | None:
+    timed = [trial for trial in trials if trial.outcome is Outcome.OK and trial.step_ms]
+    searched = [trial for trial in timed if trial.stage is not Stage.RACE] or timed
+    speeds = [speed for trial in searched for speed in trial.images_per_second]
+    peaks = [trial.peak_memory_bytes for trial in trials if trial.peak_memory_bytes is not None]
+    if not speeds or not peaks:
+        return None
+    point = Point(config, median(speeds), max(peaks))
+    energies = [(trial.energy, len(trial.step_ms)) for trial in timed if trial.energy]
+    if not energies:
+        return point
+    joules = sum(energy.joules for energy, _ in energies)
+    images = config.images_per_step * sum(steps for _, steps in energies)
+    # The trials' errors are independent of each other.
+    wrong_joules = math.hypot(*(energy.joules / energy.window_s * energy.resolution_s for energy, _ in energies))
+    return replace(point, images_per_joule=images / joules, energy_error=wrong_joules / joules)
+
+
+def front(measured: Sequence[Point]) -> list[Point]:
+    """Those that no other beats, the fastest first."""
+    unbeaten = [each for each in measured if not any(other.beats(each) for other in measured)]
+    return sorted(unbeaten, key=lambda each: -each.images_per_second)
+
+
+def without_energy(measured: Sequence[Point]) -> list[Point]:
+    """The same, to be compared in speed and memory alone."""
+    return [replace(each, images_per_joule=None) for each in measured]
+
+
+def heading(found: Sequence[Point]) -> str:
+    """What the table shows."""
+    energy = any(each.images_per_joule is not None for each in found)
+    return f"Beaten by no other in {'speed, memory and energy' if energy else 'speed and memory'} at once"
+
+
+def rows(record: RunRecord, found: Sequence[Point]) -> list[list[str]]:
+    """Cells under HEADERS."""
+    recommended = record.recommendation.config if record.recommendation else None
+    return [
+        [
+            each.config.label(),
+            f"{each.images_per_second:.4g}",
+            f"{each.peak_memory_bytes / GIB:.1f}",
+            _joules(each),
+            "; ".join(["baseline"] * (each.config == record.baseline) + ["recommended"] * (each.config == recommended)),
+        ]
+        for each in found
+    ]
+
+
+def _joules(point: Point) -> str:
+    if point.images_per_joule is None:
+        return "not measured"
+    return f"{point.images_per_joule:.3g} (within {max(0.01, point.energy_error):.0%})"
