@@ -7,6 +7,7 @@ from itertools import groupby
 from statistics import median, quantiles
 
 from autotune.records import Outcome, RunRecord, Stage, Status, Trial
+from autotune.reports.drift import warning
 
 __all__ = ["caveats", "is_unsettled"]
 
@@ -24,6 +25,7 @@ def caveats(record: RunRecord) -> list[str]:
     return [
         *_ending(record),
         *_race(record),
+        *filter(None, [warning(record)]),
         *_affected(record, "the device was throttled", lambda trial: trial.state.throttled),
         *_gpu_company(record),
         *_cpu_company(record),

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from autotune.config import TrainingConfig
 from autotune.records import Machine, Outcome, RunRecord, Status
-from autotune.reports import profile_sentences
+from autotune.reports import drift, profile_sentences
 from autotune.reports.energy_sentences import energy
 from autotune.reports.si import GIB
 
-__all__ = ["advice", "failures", "headline", "left_out", "machine", "measured", "title"]
+__all__ = ["advice", "course", "failures", "headline", "left_out", "machine", "measured", "title"]
 
 _NOT_TRIED_SHOWN = 6
 
@@ -99,6 +99,17 @@ def _machine_rows(machine: Machine) -> Iterator[tuple[str, str]]:
     yield "system", f"Python {machine.python}, {machine.os}"
 
 
+def _course(record: RunRecord) -> Iterator[tuple[str, str | None]]:
+    """What else was seen on the way."""
+    yield "drift", drift.sentence(record)
+    yield "energy", energy(record)
+
+
+def course(record: RunRecord) -> list[str]:
+    """The same as lines: `drift: the baseline's speed changed by ...`"""
+    return [f"{name}: {value}" for name, value in _course(record) if value]
+
+
 def measured(record: RunRecord) -> list[tuple[str, str]]:
     """(name, value) of how the figures came about, enough to repeat them."""
     job, workload = record.job, record.workload
@@ -121,5 +132,5 @@ def measured(record: RunRecord) -> list[tuple[str, str]]:
     ]
     if record.is_search:
         rows.append(("budget", f"{record.spent_s:.0f} of {record.budget_s:.0f} s spent, search: {record.search}"))
-        rows += [(name, value) for name, value in [("energy", energy(record))] if value]
+        rows += [(name, value) for name, value in _course(record) if value]
     return rows

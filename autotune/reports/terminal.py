@@ -56,7 +56,7 @@ def _parts(record: RunRecord) -> Iterator[str]:
     yield _table(record)
     yield _front(record)
     yield _profile(record)
-    yield _section("Notes", record.workload.notes if record.workload else ())
+    yield _section("Notes", [*(record.workload.notes if record.workload else ()), *sentences.course(record)])
     yield _section("Failed", sentences.failures(record))
     yield _section("Left out", sentences.left_out(record))
 
