@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import mean, stdev, variance
 
-__all__ = ["INDIFFERENCE", "interval", "interval_of_two"]
+__all__ = ["INDIFFERENCE", "blocks_enough", "interval", "interval_of_two", "t95"]
 
 # Differences inside this zone are ties.
 INDIFFERENCE = 0.01
@@ -44,6 +44,35 @@ def interval_of_two(ours: Sequence[float], theirs: Sequence[float]) -> tuple[flo
     freedom = sum(parts) ** 2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, (ours, theirs), strict=True))
     half = _t(max(1, math.floor(freedom)), _T95) * error
     return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
+
+
+def t95(freedom: int) -> float:
+    """The two-sided 95% quantile of Student's t."""
+    return _t(freedom, _T95)
+
+
+def blocks_enough(log_ratios: Sequence[float], *, at_99: bool = False) -> int | None:
+    """How many blocks would tell, if their mean and spread stayed as they are: the fewest whose interval is no wider to
+    either side than the mean is far from 0, or than the zone of indifference where that is larger.
+
+    The standard error falls with the root of the number of blocks. None where these do tell already.
+    Raises ValueError below two.
+    """
+    if len(log_ratios) < 2:
+        raise ValueError("a spread needs at least two blocks")
+    table, spread = _T99 if at_99 else _T95, stdev(log_ratios)
+    allowed = max(abs(mean(log_ratios)), math.log1p(INDIFFERENCE))
+
+    def half(blocks: int) -> float:
+        return _t(blocks - 1, table) * spread / math.sqrt(blocks)
+
+    if half(len(log_ratios)) <= allowed:
+        return None
+    # Beyond the table of t nothing but the root changes.
+    for blocks in range(len(log_ratios) + 1, len(table) + 2):
+        if half(blocks) <= allowed:
+            return blocks
+    return math.ceil((table[-1] * spread / allowed) ** 2)
 
 
 def _t(freedom: int, table: Sequence[float]) -> float:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from autotune.intervals import interval, interval_of_two
+from autotune.intervals import blocks_enough, interval, interval_of_two
 
 
 def test_the_interval_of_two_samples_is_welchs():
@@ -27,3 +27,30 @@ def test_one_block_has_no_interval(ours, theirs):
 def test_pairs_and_two_samples_agree_where_the_other_side_never_varies():
     logs = [0.1, 0.2, 0.15, 0.12, 0.18]
     assert interval_of_two(logs, [0.0] * 5) == pytest.approx(interval(logs))
+
+
+def _logs(mean: float, spread: float, blocks: int) -> list[float]:
+    """Blocks of exactly that mean and standard deviation; an even number of them."""
+    apart = spread * math.sqrt((blocks - 1) / blocks)
+    return [mean + apart, mean - apart] * (blocks // 2)
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "blocks", "at_99", "enough"),
+    [
+        (0.05, 0.01, 4, False, None),  # 3.182 x 0.01 / 2 = 0.016 tells 0.05
+        (0.05, 0.04, 4, False, 5),  # 2.776 x 0.04 / sqrt(5) = 0.0497
+        (0.05, 0.04, 4, True, 8),  # 3.499 x 0.04 / sqrt(8) = 0.0495
+        (-0.05, 0.04, 4, True, 8),  # a loss as a gain
+        (0.0, 0.01, 4, False, 7),  # the zone of 1% is told: 2.447 x 0.01 / sqrt(7) = 0.00925
+        (0.001, 0.05, 4, False, 115),  # (2.131 x 0.05 / 0.00995)^2
+        (0.0, 0.0, 2, True, None),
+    ],
+)
+def test_the_blocks_that_would_do_by_the_spread_of_those_that_there_are(mean, spread, blocks, at_99, enough):
+    assert blocks_enough(_logs(mean, spread, blocks), at_99=at_99) == enough
+
+
+def test_one_block_has_no_spread_to_go_by():
+    with pytest.raises(ValueError, match="two blocks"):
+        blocks_enough([0.1])

@@ -310,8 +310,9 @@ class _Run:
 
     def _decide(self) -> tuple[Verdict, TrainingConfig]:
         baseline = self.baseline.config
+        self.race_budget_s = self.bench.remaining_s
         if self.racers or self.space.settings_fixed:
-            result = self._race(self.racers or [baseline]).run(remedy=self._remedy())
+            result = self._race(self.racers or [baseline]).run(remedy=self._remedy(), budget_for=self._budget_for)
             candidate = self.trials[result.candidate]
             return result, self.objective.recommended(result, self.trials[baseline], candidate)
         sentence = f"No verdict: the budget left no time to measure another setting; {self._remedy()}."
@@ -352,6 +353,12 @@ class _Run:
         trials_s = 2.0 * (max(self.overheads_s.values()) + (len(self.steps) + 2) * self.step_s)
         enough_s = math.ceil(1.2 * max(trials_s + race.least_s(), trials_s / (1.0 - _RACE_SHARE)))
         return f"--budget {enough_s}s would do for a first comparison"
+
+    def _budget_for(self, race_s: float) -> int:
+        """A budget that leaves the race so much, if the search takes what it took; one that was cut short takes all but
+        the race's share."""
+        least_s = race_s / _RACE_SHARE if self.not_tried else 0.0
+        return math.ceil(1.1 * max(self.budget_s - self.race_budget_s + race_s, least_s))
 
     def _gain(self, trial: Trial) -> float:
         """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -92,8 +92,9 @@ class Race:
     def most_s(self) -> float:
         return _BLOCKS_AT_MOST * self.block_s(1, self.width, fresh=True)
 
-    def run(self, *, remedy: str) -> Verdict:
-        """Race within what is left of the budget; remedy: what to tell the user where that is too little.
+    def run(self, *, remedy: str, budget_for: Callable[[float], int]) -> Verdict:
+        """Race within what is left of the budget; remedy: what to tell the user where that is too little. budget_for:
+        the budget in seconds that leaves a race so many.
 
         The number of blocks, and after which of them the data are looked at, are fixed before the first.
         """
@@ -129,7 +130,15 @@ class Race:
             compared=plan.candidates,
             remedy=remedy,
             measure=self.measure,
+            would_do=lambda blocks: self._would_do(blocks, plan, budget_for),
         )
+
+    def _would_do(self, blocks: int, plan: _Plan, budget_for: Callable[[float], int]) -> str:
+        """How to get so many blocks."""
+        if blocks > _BLOCKS_AT_MOST:
+            return f"it would take some {blocks} blocks, of {_BLOCKS_AT_MOST} at most: only a quieter machine helps"
+        race_s = blocks * self.block_s(plan.candidates, plan.width, fresh=plan.fresh)
+        return f"--budget {budget_for(race_s)}s would do, for {blocks} blocks"
 
     def _in_front(self, running: list[Side], gains: Mapping[TrainingConfig, list[float]]) -> list[Side]:
         """Those that are not behind the fastest, by more than the noise and by more than a tie."""

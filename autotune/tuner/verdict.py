@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autotune.config import TrainingConfig
-from autotune.intervals import INDIFFERENCE, interval
+from autotune.intervals import INDIFFERENCE, blocks_enough, interval
 from autotune.records import Trial, Verdict, VerdictKind
 
 __all__ = ["ENERGY", "MIN_BLOCKS", "SPEED", "Measure", "paired_log_energy", "paired_log_ratio", "verdict"]
@@ -81,9 +81,10 @@ def verdict(
     compared: int = 1,
     remedy: str = "give a larger --budget",
     measure: Measure = SPEED,
+    would_do: Callable[[int], str] = "about {} blocks would do".format,
 ) -> Verdict:
     """What the race's blocks say of the candidate against the baseline; remedy: what to do where they are too few.
-    log_ratios: of the measure.
+    log_ratios: of the measure. would_do: how to get so many blocks, where the interval is too wide to tell.
 
     compared: among how many candidates this one won. Where there were others, a real difference must show at 99%
     (Bonferroni's correction for up to five comparisons): the best of many looks faster than it is.
@@ -114,11 +115,9 @@ def verdict(
             f"{_times(ratio, low, high)} {measure.worse}."
         ),
     }[kind]
-    if kind is VerdictKind.NO_REAL_DIFFERENCE and low > 1.0 and ratio >= 1.0 + INDIFFERENCE:
-        sentence = (
-            f"Not sure: {candidate.label()} looks {_times(ratio, low, high)} {measure.better}, but as the "
-            f"best of {compared} it must show at 99%, and does not; a larger --budget may settle it."
-        )
+    enough = blocks_enough(log_ratios, at_99=compared > 1) if kind is VerdictKind.NO_REAL_DIFFERENCE else None
+    if enough is not None:
+        sentence = _not_sure(candidate, (ratio, low, high), compared, measure, would_do(enough))
     if candidate == baseline:
         sentence = f"No real difference: your baseline against itself gave {_times(ratio, low, high)}."
         if kind is not VerdictKind.NO_REAL_DIFFERENCE:
@@ -134,6 +133,23 @@ def verdict(
         log_ratios=tuple(log_ratios),
         sentence=sentence,
     )
+
+
+def _not_sure(
+    candidate: TrainingConfig,
+    interval: tuple[float, float, float],
+    compared: int,
+    measure: Measure,
+    would_do: str,
+) -> str:
+    """An interval that holds both a real difference and none, and what would narrow it."""
+    ratio, low, high = interval
+    times = f"{candidate.label()}: {_times(ratio, low, high)} {measure.same}"
+    if low > 1.0 or high < 1.0:
+        return f"Not sure: {times}, but one of {compared} must show at 99%, and this does not; {would_do}."
+    if abs(math.log(ratio)) < math.log1p(INDIFFERENCE):
+        return f"No real difference: {times}. To tell one of {INDIFFERENCE:.0%}, {would_do}."
+    return f"Not sure: {times}, and the interval is too wide to tell; {would_do}."
 
 
 def _times(ratio: float, low: float, high: float) -> str:

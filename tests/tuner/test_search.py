@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -265,6 +266,31 @@ def test_for_the_sake_of_memory_a_little_speed_is_given_up() -> None:
 
     assert smallest(Objective.MEMORY) == 8
     assert smallest(Objective.THROUGHPUT) == 16
+
+
+def test_a_budget_that_is_said_to_settle_a_verdict_leaves_the_race_as_many_blocks() -> None:
+    def bench(budget_s: float) -> SimulatedBench:
+        # A tenth faster in bf16, which steps as noisy as these do not show within few blocks.
+        return SimulatedBench(
+            CPU,
+            lambda config: 3.0 / (1.1 if config.precision is Precision.BF16 else 1.0),
+            noise=0.06,
+            budget_s=budget_s,
+            seed=44,
+        )
+
+    sentence = _find(bench(150.0)).recommendation.verdict.sentence
+    assert sentence.startswith("Not sure: ")
+    told = re.search(r"--budget (\d+)s would do, for (\d+) blocks", sentence)
+    assert told, sentence
+    again = _find(bench(float(told[1]))).recommendation.verdict
+    assert len(again.log_ratios) >= int(told[2]) or again.kind is VerdictKind.FASTER
+
+
+def test_a_race_that_no_budget_settles_says_so() -> None:
+    bench = SimulatedBench(CPU, lambda config: 0.5 + 0.01 * config.channels_last, noise=0.5, budget_s=2000.0)
+    sentence = _find(bench).recommendation.verdict.sentence
+    assert "of 12 at most: only a quieter machine helps" in sentence
 
 
 def test_the_race_has_several_candidates_and_gives_up_those_that_fall_behind() -> None:

@@ -139,3 +139,22 @@ def test_for_the_sake_of_memory_a_gain_within_its_zone_is_no_reason_to_take_more
     ]
     assert Objective.MEMORY.recommended(result, *sides) == BASELINE
     assert Objective.THROUGHPUT.recommended(result, *sides) == CANDIDATE
+
+
+@pytest.mark.parametrize(
+    ("ratios", "compared", "words"),
+    [
+        ((0.80, 1.50, 1.10, 0.95), 1, ("Not sure: ", "too wide to tell; 101 more.")),
+        ((1.01, 1.03, 1.01, 1.03), 4, ("Not sure: ", "but one of 4 must show at 99%, and this does not; 6 more.")),
+        ((1.02, 0.98, 1.02, 0.98), 1, ("No real difference: ", "To tell one of 1%, 25 more.")),
+        ((1.002, 0.998, 1.002, 0.998), 1, ("No real difference: ", "the speed of your baseline.")),
+    ],
+)
+def test_an_interval_too_wide_says_what_would_narrow_it(
+    ratios: tuple[float, ...], compared: int, words: tuple[str, str]
+) -> None:
+    logs = [math.log(ratio) for ratio in ratios]
+    result = verdict(BASELINE, CANDIDATE, logs, compared=compared, would_do="{} more".format)
+    assert result.kind is VerdictKind.NO_REAL_DIFFERENCE
+    assert result.sentence.startswith(words[0])
+    assert result.sentence.endswith(words[1]), result.sentence
