@@ -161,6 +161,7 @@ class Trial(Record):
     losses: of the steps of a numerics trial, which are not timed.
     skipped_updates: steps in which fp16 gradients overflowed, so that the GradScaler left out the update.
     energy: of the timed steps; None where NVML told none.
+    repeated: measured again, since the trial before it was disturbed: both stand in the journal.
     """
 
     number: int
@@ -181,6 +182,7 @@ class Trial(Record):
     losses: tuple[float, ...] = ()
     state: DeviceState = DeviceState()
     energy: Energy | None = None
+    repeated: bool = False
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -197,6 +199,12 @@ class Trial(Record):
     def images_per_joule(self) -> float | None:
         """Images of the timed steps per joule; None where no energy was measured."""
         return self.config.images_per_step * len(self.step_ms) / self.energy.joules if self.energy else None
+
+    @property
+    def disturbances(self) -> frozenset[str]:
+        """What held the device back or shared it meanwhile."""
+        company = ["another process on the GPU"] * bool(self.state.other_gpu_processes)
+        return frozenset((*self.state.throttled, *company))
 
 
 class Verdict(Record):
@@ -254,6 +262,20 @@ class RunRecord(Record):
     def is_search(self) -> bool:
         """False for a record that holds a profile alone."""
         return bool(self.search)
+
+    @property
+    def standing(self) -> tuple[Trial, ...]:
+        """The trials that figures come from: of a repeated one and its repeat the less disturbed, else the first."""
+        first: dict[tuple[Stage, TrainingConfig, int | None], int] = {}
+        dropped = set()
+        for place, trial in enumerate(self.trials):
+            key = (trial.stage, trial.config, trial.block)
+            if not trial.repeated:
+                first[key] = place
+            elif key in first:
+                cleaner = trial.disturbances < self.trials[first[key]].disturbances
+                dropped.add(first[key] if cleaner else place)
+        return tuple(trial for place, trial in enumerate(self.trials) if place not in dropped)
 
 
 def load_run(path: str | Path) -> RunRecord:

@@ -6,9 +6,9 @@ import pydantic
 import pytest
 
 from autotune.errors import RecordError
-from autotune.records import SCHEMA_VERSION, RunRecord, load_run
+from autotune.records import SCHEMA_VERSION, DeviceState, RunRecord, Stage, load_run
 from profiles import EVERY_PROFILE
-from records import EVERY_KIND, faster, profiled
+from records import BASELINE, BF16, EVERY_KIND, faster, ok, profiled, run_record
 
 
 @pytest.fixture(params=EVERY_KIND)
@@ -131,3 +131,19 @@ def test_a_newer_schema_asks_for_an_update(saved):
 def test_a_wrong_field_is_named(saved, change, field):
     with pytest.raises(RecordError, match=rf"run\.json: {field}: "):
         load_run(saved(change))
+
+
+def test_of_a_disturbed_trial_and_its_repeat_the_less_disturbed_stands() -> None:
+    company = DeviceState(other_gpu_processes=1)
+    both = DeviceState(other_gpu_processes=1, throttled=("power brake",))
+    trials = [
+        ok(BASELINE, 100.0, state=both),
+        ok(BASELINE, 90.0, repeated=True, state=company),
+        ok(BF16, 50.0, state=company),
+        ok(BF16, 60.0, repeated=True, state=company),
+        ok(BF16, 55.0, Stage.RACE, state=company),
+    ]
+    record = run_record(trials)
+    assert [trial.number for trial in record.standing] == [2, 3, 5]
+    assert len(record.trials) == 5
+    assert RunRecord.model_validate_json(record.to_json()).standing == record.standing

@@ -28,6 +28,7 @@ def caveats(record: RunRecord) -> list[str]:
         *filter(None, [warning(record)]),
         *_affected(record, "the device was throttled", lambda trial: trial.state.throttled),
         *_gpu_company(record),
+        *_repeated(record),
         *_cpu_company(record),
         *_affected(record, "step times had not settled", lambda trial: [trial.config.label()] * is_unsettled(trial)),
         *_affected(record, "part of the device's state could not be read", lambda trial: trial.state.missing),
@@ -88,6 +89,16 @@ def _gpu_company(record: RunRecord) -> list[str]:
     found = [trial for trial in record.trials if trial.state.other_gpu_processes]
     most = max((trial.state.other_gpu_processes or 0 for trial in found), default=0)
     return [f"In {_count(record, found)} other processes used the GPU: up to {most} at a time."] if found else []
+
+
+def _repeated(record: RunRecord) -> list[str]:
+    """How many disturbed trials were measured again, and whether that helped."""
+    repeats = [trial for trial in record.trials if trial.repeated]
+    if not repeats:
+        return []
+    better = len([trial for trial in record.standing if trial.repeated])
+    disturbed = "1 disturbed trial was" if len(repeats) == 1 else f"{len(repeats)} disturbed trials were"
+    return [f"{disturbed} measured again, {better} of them less disturbed: those stand in for the first ones."]
 
 
 def _cpu_company(record: RunRecord) -> list[str]:

@@ -112,7 +112,7 @@ def _machine(record: RunRecord) -> str:
 def _trials(record: RunRecord) -> list[Trial]:
     """The timed trials of the run's config: those of the race, or of the search where it was not raced."""
     config = _config(record)
-    timed = [t for t in record.trials if t.config == config and t.outcome is Outcome.OK and t.step_ms]
+    timed = [t for t in record.standing if t.config == config and t.outcome is Outcome.OK and t.step_ms]
     return [trial for trial in timed if trial.stage is Stage.RACE] or timed
 
 

@@ -77,9 +77,9 @@ def _baseline_steps(record: RunRecord) -> list[_Step]:
     in_turn = record.workload.images_in_turn if record.workload else 0
     # Measured time: a pause between the trials of a resumed run is none.
     times = accumulate(trial.duration_s for trial in record.trials)
-    found = []
+    found, standing = [], {id(trial) for trial in record.standing}
     for place, (trial, at_s) in enumerate(zip(record.trials, times, strict=True)):
-        if trial.config != record.baseline or trial.outcome is not Outcome.OK:
+        if trial.config != record.baseline or trial.outcome is not Outcome.OK or id(trial) not in standing:
             continue
         for step, ms in zip(trial.steps, trial.step_ms, strict=False):
             # The images come in turn: this is the first of the step's.

@@ -48,7 +48,7 @@ class Point:
 def points(record: RunRecord) -> list[Point]:
     """One for each config that has a time and a peak, in the order in which they were first tried."""
     trials: dict[TrainingConfig, list[Trial]] = {}
-    for trial in record.trials:
+    for trial in record.standing:
         trials.setdefault(trial.config, []).append(trial)
     return [point for config, own in trials.items() if (point := _point(config, own)) is not None]
 

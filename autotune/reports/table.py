@@ -53,7 +53,7 @@ def trials_frame(record: RunRecord) -> pd.DataFrame:
 
 
 def _row(record: RunRecord, config: TrainingConfig) -> dict[str, Any]:
-    trials = [trial for trial in record.trials if trial.config == config]
+    trials = [trial for trial in record.standing if trial.config == config]
     timed = [trial for trial in trials if trial.outcome is Outcome.OK and trial.step_ms]
     search = [trial for trial in timed if trial.stage is not Stage.RACE]
     race = [trial for trial in timed if trial.stage is Stage.RACE]
@@ -97,7 +97,7 @@ def _notes(trials: Sequence[Trial]) -> list[str]:
 def _timed_baseline(record: RunRecord, *, race: bool) -> list[Trial]:
     return [
         trial
-        for trial in record.trials
+        for trial in record.standing
         if trial.config == record.baseline
         and trial.outcome is Outcome.OK
         and trial.step_ms

@@ -26,6 +26,7 @@ _COLUMNS = (
     "startup_s",
     "duration_s",
     "gave_up",
+    "repeated",
     "detail",
 )
 

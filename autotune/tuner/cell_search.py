@@ -154,6 +154,7 @@ class _Run:
             give_up_ms=give_up_ms,
             step_timeout_s=self.timeout_s,
             needs_energy=self.objective is Objective.ENERGY and (stage, block) != (Stage.BASELINE, 0),
+            reserve_s=self._race_reserve_s() if self.trials else 0.0,
         )
         trial = self.bench.measure(order)
         if trial.outcome is Outcome.OK and trial.warmup_ms:

@@ -38,7 +38,7 @@ class Journal:
         Raises RunDirectoryError where another run holds it, RecordError where it belongs to another job or machine.
         """
         self.path = path
-        self._known: dict[Key, Trial] = {}
+        self._known: dict[tuple[Key, bool], Trial] = {}
         self._last_block = 0
         # Unbuffered: a line that the disk did not take must not wait in a buffer for a second try.
         self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
@@ -69,13 +69,13 @@ class Journal:
     def close(self) -> None:
         self._file.close()
 
-    def find(self, key: Key) -> Trial | None:
-        """The trial that an earlier, killed run measured for this order.
+    def find(self, key: Key, *, repeated: bool = False) -> Trial | None:
+        """The trial that an earlier, killed run measured for this order, or its repeat.
 
         A baseline or a side of the race that failed is measured anew, since what made it fail may be mended. So is the
         race's last block, which the end of the run may have cut in two: a block's sides belong together in time.
         """
-        trial = self._known.get(key)
+        trial = self._known.get((key, repeated))
         if trial is None:
             return None
         stage, _, block = key
@@ -120,8 +120,10 @@ class Journal:
                 raise RecordError(
                     f"{self.path}: line {number} is not a trial ({error}); begin anew with --force"
                 ) from None
-            self._known[trial.stage, trial.config, trial.block] = trial
-        raced = [block // SIDES_AT_MOST for stage, _, block in self._known if stage is Stage.RACE and block is not None]
+            self._known[(trial.stage, trial.config, trial.block), trial.repeated] = trial
+        raced = [
+            block // SIDES_AT_MOST for (stage, _, block), _ in self._known if stage is Stage.RACE and block is not None
+        ]
         self._last_block = max(raced, default=0)
         self._file.seek(len(whole))
         self._file.truncate()

@@ -196,6 +196,7 @@ class Race:
                 keep=not plan.fresh,
                 step_timeout_s=self.step_timeout_s,
                 needs_energy=self.measure is ENERGY,
+                reserve_s=(plan.blocks - block) * self.block_s(plan.candidates, plan.width, fresh=plan.fresh),
             )
         )
 

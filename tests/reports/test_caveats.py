@@ -62,3 +62,16 @@ def test_random_steps_are_seldom_called_unsettled():
         is_unsettled(ok(BASELINE, 1.0, step_ms=tuple(draw.gauss(100.0, 20.0) for _ in range(10)))) for _ in range(300)
     )
     assert found < 0.1 * 300
+
+
+def test_repeats_are_told_with_what_they_helped():
+    company = DeviceState(other_gpu_processes=1)
+    trials = [
+        ok(BASELINE, 100.0, state=company),
+        ok(BASELINE, 90.0, repeated=True),
+        ok(BF16, 50.0, state=company),
+        ok(BF16, 60.0, repeated=True, state=company),
+    ]
+    assert "2 disturbed trials were measured again, 1 of them less disturbed: those stand in for the first ones." in (
+        caveats(run_record(trials))
+    )

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from autotune.records import Outcome, Recommended, Stage
+from autotune.records import DeviceState, Outcome, Recommended, Stage
 from autotune.reports.table import trials_frame
 from records import BASELINE, BF16, TF32, failed, faster, ok, race, run_record, tie, verdict
 
@@ -95,3 +95,11 @@ def test_a_verdict_on_energy_is_no_ratio_of_speeds():
     ours = verdict(BF16, 3.0, 4).model_copy(update={"measure": "energy"})
     record = run_record(race(BF16, 200.0, 100.0, blocks=4), recommendation=Recommended(config=BF16, verdict=ours))
     assert trials_frame(record).iloc[1]["race_ratio"] == pytest.approx(2.0)
+
+
+def test_a_disturbed_trial_with_a_clean_repeat_gives_no_figure():
+    company = DeviceState(other_gpu_processes=1)
+    trials = [ok(BASELINE, 400.0, state=company, peak_memory_bytes=2**34), ok(BASELINE, 100.0, repeated=True)]
+    row = trials_frame(run_record(trials)).iloc[0]
+    assert row["median_images_per_second"] == pytest.approx(160.0, rel=0.05)
+    assert row["trials"] == 1

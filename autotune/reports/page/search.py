@@ -70,7 +70,7 @@ class Race:
 def measured(record: RunRecord) -> list[Measured]:
     """One entry per config, by batch size within its cell; on_front: none is both faster and smaller."""
     trials: dict[TrainingConfig, list[Trial]] = {}
-    for trial in record.trials:
+    for trial in record.standing:
         trials.setdefault(trial.config, []).append(trial)
     found = sorted((_measured(record, *item) for item in trials.items()), key=lambda each: (each.cell, each.batch_size))
     unbeaten = {point.config.label() for point in front(without_energy(points(record)))}
@@ -152,6 +152,8 @@ def _remarks(trial: Trial) -> list[str]:
         remarks.append("cut short: far behind the leader")
     if trial.state.throttled:
         remarks.append(f"throttled: {', '.join(trial.state.throttled)}")
+    if trial.repeated:
+        remarks.append("a repeat, since the first was disturbed")
     if trial.skipped_updates:
         remarks.append(f"{trial.skipped_updates} updates left out: fp16 gradients overflowed")
     return remarks
