@@ -133,6 +133,7 @@ class WorkloadFacts(Record):
 
     input: the detector's input size in words. data: the data in words. images: usable images; skipped: records left
     out by --skip-bad. images_in_turn: distinct images that the timed steps replay.
+    input_elements: of one image of the worst case, as the detector pads it.
     """
 
     model: str
@@ -145,6 +146,7 @@ class WorkloadFacts(Record):
     categories: int
     mean_boxes: float
     images_in_turn: int
+    input_elements: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -161,6 +163,8 @@ class Trial(Record):
     losses: of the steps of a numerics trial, which are not timed.
     skipped_updates: steps in which fp16 gradients overflowed, so that the GradScaler left out the update.
     energy: of the timed steps; None where NVML told none.
+    predicted_peak_bytes: what the memory fit expected of this batch, larger than those measured before it; None where
+    nothing was predicted. largest_tensor_elements: of the worst case, where it was watched.
     repeated: measured again, since the trial before it was disturbed: both stand in the journal.
     """
 
@@ -182,6 +186,8 @@ class Trial(Record):
     losses: tuple[float, ...] = ()
     state: DeviceState = DeviceState()
     energy: Energy | None = None
+    predicted_peak_bytes: int | None = None
+    largest_tensor_elements: int | None = None
     repeated: bool = False
 
     @computed_field  # type: ignore[prop-decorator]
@@ -199,6 +205,13 @@ class Trial(Record):
     def images_per_joule(self) -> float | None:
         """Images of the timed steps per joule; None where no energy was measured."""
         return self.config.images_per_step * len(self.step_ms) / self.energy.joules if self.energy else None
+
+    @property
+    def peak_prediction_error(self) -> float | None:
+        """By what share the predicted peak memory lay above the measured one; None where either is lacking."""
+        if self.outcome is not Outcome.OK or self.predicted_peak_bytes is None or not self.peak_memory_bytes:
+            return None
+        return self.predicted_peak_bytes / self.peak_memory_bytes - 1.0
 
     @property
     def disturbances(self) -> frozenset[str]:

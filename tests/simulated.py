@@ -28,6 +28,8 @@ class SimulatedBench:
         memory_limit_bytes: int | None = None,
         memory_bytes: Callable[[TrainingConfig], int] = lambda config: 1000 * config.batch_size,
         watts: Callable[[TrainingConfig], float] | None = None,
+        input_elements: int | None = None,
+        largest_tensor_elements: Callable[[TrainingConfig], int] = lambda config: 0,
     ) -> None:
         self.circumstances = where
         self.seed = seed
@@ -44,6 +46,8 @@ class SimulatedBench:
         self._losses = losses
         self._memory_bytes = memory_bytes
         self._watts = watts
+        self.input_elements = input_elements
+        self._largest_tensor_elements = largest_tensor_elements
 
     def measure(self, order: Order) -> Trial:
         config = order.config
@@ -75,6 +79,8 @@ class SimulatedBench:
             step_ms=samples,
             steps=tuple(order.steps) if timed else (),
             peak_memory_bytes=self._memory_bytes(config),
+            predicted_peak_bytes=order.predicted_bytes,
+            largest_tensor_elements=self._largest_tensor_elements(config) if order.watch_tensors else None,
             gave_up=gave_up,
             losses=losses,
             duration_s=duration_s,

@@ -9,6 +9,7 @@ from autotune.config import TrainingConfig
 from autotune.records import Machine, Outcome, RunRecord, Status
 from autotune.reports import drift, profile_sentences
 from autotune.reports.energy_sentences import energy
+from autotune.reports.memory_sentences import memory_fit
 from autotune.reports.si import GIB
 
 __all__ = ["advice", "course", "failures", "headline", "left_out", "machine", "measured", "title"]
@@ -102,6 +103,7 @@ def _machine_rows(machine: Machine) -> Iterator[tuple[str, str]]:
 def _course(record: RunRecord) -> Iterator[tuple[str, str | None]]:
     """What else was seen on the way."""
     yield "drift", drift.sentence(record)
+    yield "memory fit", memory_fit(record)
     yield "energy", energy(record)
 
 

@@ -20,6 +20,7 @@ _COLUMNS = (
     "median_images_per_second",
     "samples",
     "peak_memory_bytes",
+    "predicted_peak_bytes",
     "energy_joules",
     "energy_source",
     "images_per_joule",

@@ -10,7 +10,7 @@ from typing import Protocol
 from autotune.config import Circumstances, TrainingConfig
 from autotune.errors import AutotuneError
 from autotune.probes.device_state import StateProbe
-from autotune.records import Job, Machine, Outcome, Stage, Trial
+from autotune.records import Job, Machine, Outcome, Stage, Trial, WorkloadFacts
 from autotune.tuner.journal import Journal
 from autotune.tuner.session import Server, Session, TrialFailed
 
@@ -31,7 +31,8 @@ class Order:
     steps: which of the replayed batches to time, in order; none for the worst case's memory alone. keep: leave the
     child alive for more, where the bench can. give_up_ms: a settled step slower than this ends the trial early.
     step_timeout_s: the longest a step may take. needs_energy: a trial whose timed steps gave no energy is unsupported.
-    reserve_s: what of the budget a repeat of a disturbed trial must leave.
+    reserve_s: what of the budget a repeat of a disturbed trial must leave. predicted_bytes: the peak that is expected.
+    watch_tensors: look for the largest tensor, where no step is timed.
     """
 
     stage: Stage
@@ -43,6 +44,8 @@ class Order:
     step_timeout_s: float = 60.0
     needs_energy: bool = False
     reserve_s: float = 0.0
+    predicted_bytes: int | None = None
+    watch_tensors: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Bench(Protocol):
     seed: int
     keeps_sessions: bool
     memory_bytes: int | None  # what a trial may take
+    input_elements: int | None  # of the largest image as the detector takes it
 
     @property
     def remaining_s(self) -> float:
@@ -100,6 +104,7 @@ class LiveBench:
         self.seed = job.seed
         self.memory_bytes: int | None = job.memory_limit_bytes or machine.device_memory_bytes or machine.memory_bytes
         self.keeps_sessions = machine.device_type == "cpu"
+        self.input_elements: int | None = None
         self.budget_s = budget_s
         self.spent_s = 0.0
         self.trials: list[Trial] = []
@@ -111,9 +116,10 @@ class LiveBench:
         self._server: Server | None = None
         self._kept: dict[TrainingConfig, Session] = {}
 
-    def use(self, server: Server) -> None:
-        """Measure with this server, on which the job is prepared."""
+    def use(self, server: Server, workload: WorkloadFacts | None = None) -> None:
+        """Measure with this server, on which the job is prepared; workload: what that gave."""
         self._server = server
+        self.input_elements = workload.input_elements if workload else None
 
     def close(self) -> None:
         """End the server, and its children with it."""
@@ -216,6 +222,8 @@ class LiveBench:
             losses=partial.losses,
             state=state,
             energy=probe.energy,
+            predicted_peak_bytes=order.predicted_bytes,
+            largest_tensor_elements=partial.largest_tensor_elements,
             duration_s=time.monotonic() - began_s,
         )
 
@@ -251,6 +259,7 @@ class _Partial:
         self.gave_up = False
         self.skipped_updates = 0
         self.losses: tuple[float, ...] = ()
+        self.largest_tensor_elements: int | None = None
         self._skipped = False
         self._stalls: list[int] = []
 
@@ -314,10 +323,11 @@ class _Partial:
 
     def _step(self, session: Session, number: int | None, order: Order) -> float:
         first = session.steps_taken == 0
-        answer = session.step(number, order.step_timeout_s)
+        answer = session.step(number, order.step_timeout_s, watch_tensors=order.watch_tensors)
         if first:
             self.startup_s = answer.began_s - session.ordered_s
         self._skipped = answer.skipped
+        self.largest_tensor_elements = answer.largest_tensor_elements
         self.peak_memory_bytes = max(self.peak_memory_bytes or 0, answer.peak_memory_bytes)
         self._stalls.append(answer.stalls)
         # The allocator has run out in two consecutive steps: throughput collapses before memory does.

@@ -21,6 +21,7 @@ from autotune.tuner.objective import Objective
 from autotune.tuner.race import Race, Side
 from autotune.tuner.search import Findings
 from autotune.tuner.space import Space
+from autotune.tuner.tensor_limit import TensorLimit
 
 __all__ = ["CellSearch"]
 
@@ -68,6 +69,7 @@ class _Run:
         self.space = space
         self.objective = objective
         self.own_cell = Cell(space.baseline)  # the baseline's
+        self.tensors = TensorLimit(bench.input_elements)
         self.budget_s = bench.remaining_s
         self.limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
         self.trials: dict[TrainingConfig, Trial] = {}
@@ -81,6 +83,7 @@ class _Run:
     def findings(self) -> Findings:
         self.baseline = self._measure_baseline()
         self.sizes = [config.batch_size for config in self.space.ladder(self.baseline.config)]
+        self._leave_out_what_cannot_be_indexed()
         settings = [self.baseline.config, *self.space.settings(self.baseline.config)]
         if not self.space.settings_fixed:
             cells = [self.own_cell, *(Cell(each) for each in settings[1:])]
@@ -101,6 +104,10 @@ class _Run:
         sizes = [config.batch_size for config in self.space.baselines()]
         # How long a step takes is not known yet.
         self.timeout_s = max(60.0, self.bench.remaining_s)
+        if self.tensors.may_matter(sizes[0]):
+            self._probe(cell, below=sizes[0])
+        sizes = list(filter(self.tensors.allows, sizes))
+        detail = "its tensors are too large to be indexed"
         while (size := cell.memory.candidate(sizes, self.bench.memory_bytes)) is not None:
             config = self._at(cell, size)
             # Time the fewest, then as many as the budget has room for.
@@ -142,6 +149,8 @@ class _Run:
         *,
         block: int | None = None,
         give_up_ms: float | None = None,
+        predicted_bytes: int | None = None,
+        watch_tensors: bool = False,
     ) -> Trial:
         # A child whose weights have moved, or that has seen the worst case alone, times nothing.
         keep = stage not in (Stage.MEMORY, Stage.NUMERICS)
@@ -154,6 +163,8 @@ class _Run:
             give_up_ms=give_up_ms,
             step_timeout_s=self.timeout_s,
             needs_energy=self.objective is Objective.ENERGY and (stage, block) != (Stage.BASELINE, 0),
+            predicted_bytes=predicted_bytes,
+            watch_tensors=watch_tensors,
             reserve_s=self._race_reserve_s() if self.trials else 0.0,
         )
         trial = self.bench.measure(order)
@@ -178,19 +189,31 @@ class _Run:
             size = min(sizes, key=lambda size: (abs(size - wanted), size))
             known = size in cell.memory.peaks or size in cell.memory.failed
             if size < below and not known and len(cell.memory.peaks) < len(_PROBED):
-                trial = self._measure(Stage.MEMORY, self._at(cell, size), range(0))
+                watched = cell is self.own_cell
+                trial = self._measure(Stage.MEMORY, self._at(cell, size), range(0), watch_tensors=watched)
                 cell.take(trial)
+                self.tensors.take(trial)
 
     def _screen(self, cell: Cell) -> None:
         """Time a cell at the largest batch that it trains with."""
         if self._near_the_limit() and self._affordable():
             self._probe(cell, below=self.sizes[0] + 1)
+            self._leave_out_what_cannot_be_indexed()
         while (size := cell.memory.candidate(self.sizes, self.limit_bytes)) is not None:
             config = self._at(cell, size)
             if config in self.trials:
                 return
             if self._try(cell, config, Stage.SETTINGS) is None:
                 return
+
+    def _leave_out_what_cannot_be_indexed(self) -> None:
+        """Batch sizes whose tensors are too large; not the baseline's, which has run."""
+        beyond = [
+            size for size in self.sizes if size > self.baseline.config.batch_size and not self.tensors.allows(size)
+        ]
+        if beyond:
+            self.sizes = [size for size in self.sizes if size not in beyond]
+            self.notes.append(self.tensors.why_not(beyond))
 
     def _near_the_limit(self) -> bool:
         """Whether any batch might not fit: no cell takes twice what the baseline takes."""
@@ -210,7 +233,8 @@ class _Run:
             return None
         # While it warms up it trains on the first of the timed steps, which the leader has timed.
         give_up_ms = _GIVE_UP * self.objective.patience * self.trials[self.leader].step_ms[0]
-        trial = self._measure(stage, config, self.steps, give_up_ms=give_up_ms)
+        predicted_bytes = cell.memory.beyond(config.batch_size)
+        trial = self._measure(stage, config, self.steps, give_up_ms=give_up_ms, predicted_bytes=predicted_bytes)
         self.trials[config] = trial
         cell.take(trial)
         self._choose(config)

@@ -2,7 +2,7 @@
 
 Orders, one JSON object a message over a multiprocessing connection:
     {"step": 3}           ->  the fields of session.StepAnswer
-    {"worst_case": true}  ->  the same, on the worst-case batch
+    {"worst_case": true, "watch_tensors": false}  ->  the same, on the worst-case batch
     {"ceilings": {...}}   ->  {"ceilings": {...}}, for the machine that the order names
     {"record": {"path": ..., "numbers": [...], "facts": {...}}}  ->  {"recorded": path}, steps under the profiler
 A failure answers {"outcome": ..., "detail": ...} and ends the child; so does the end of the connection.
@@ -28,6 +28,7 @@ import torch
 from autotune.config import TrainingConfig
 from autotune.errors import AutotuneError
 from autotune.probes.clock import timed
+from autotune.probes.largest_tensor import with_largest_tensor
 from autotune.probes.memory import limit_memory, memory_stalls, peak_memory_bytes
 from autotune.records import Machine, Outcome
 from autotune.workload.prepare import Prepared
@@ -103,6 +104,9 @@ class _Child:
             return self._numerics(int(order["numerics"]))
         if "record" in order:
             return self._record(order["record"])
+        if order.get("watch_tensors"):
+            answer, largest = with_largest_tensor(lambda: self._timed_step(None))
+            return {**answer, "largest_tensor_elements": largest}
         return self._timed_step(None if "worst_case" in order else int(order["step"]))
 
     def _timed_step(self, number: int | None) -> dict[str, Any]:

@@ -38,6 +38,11 @@ class MemoryFit:
         slope = max(0.0, (high - low) / (large - small))
         return high + slope * (batch - large)
 
+    def beyond(self, batch: int) -> int | None:
+        """The prediction for a batch larger than all that were measured, in whole bytes; None where there is none."""
+        predicted = self.predict(batch)
+        return None if predicted is None or batch <= max(self.peaks) else round(predicted)
+
     def candidate(self, sizes: Sequence[int], limit_bytes: float | None) -> int | None:
         """The largest of sizes that may fit: not beaten by a failure, and predicted within reach of the limit.
 

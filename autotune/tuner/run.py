@@ -79,7 +79,7 @@ def run(
             if directory and not resume:
                 forget_recording(directory)
             workload = server.prepare(job)
-            bench.use(server)
+            bench.use(server, workload)
             note = learning_rate_note(job.optimizer, request.tuned_batch or job.effective_batch, job.effective_batch)
             workload = workload.model_copy(update={"notes": (*workload.notes, *filter(None, [note]))})
             record = record.model_copy(update={"workload": workload})

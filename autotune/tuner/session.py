@@ -46,7 +46,7 @@ class StepAnswer:
     """One step as the child timed it.
 
     skipped: the gradients overflowed in fp16 and the GradScaler left the update out. began_s: monotonic time at which
-    the first forward pass began.
+    the first forward pass began. largest_tensor_elements: where it was watched.
     """
 
     ms: float
@@ -54,6 +54,7 @@ class StepAnswer:
     stalls: int
     peak_memory_bytes: int
     began_s: float
+    largest_tensor_elements: int | None = None
 
 
 class Server:
@@ -175,12 +176,14 @@ class Session:
         self.ordered_s = ordered_s
         self.steps_taken = 0
 
-    def step(self, number: int | None, timeout_s: float) -> StepAnswer:
-        """One optimizer step on the replayed batch `number`, or on the worst case where it is None.
+    def step(self, number: int | None, timeout_s: float, *, watch_tensors: bool = False) -> StepAnswer:
+        """One optimizer step on the replayed batch `number`, or on the worst case where it is None. watch_tensors: look
+        for the largest one in the worst case, which takes time of its own.
 
         Raises TrialFailed for whatever else happens; the session is over then.
         """
-        answer = self._ask({"worst_case": True} if number is None else {"step": number}, timeout_s, "no step ended")
+        order = {"worst_case": True, "watch_tensors": watch_tensors} if number is None else {"step": number}
+        answer = self._ask(order, timeout_s, "no step ended")
         self.steps_taken += 1
         return StepAnswer(**answer)
 

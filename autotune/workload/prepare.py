@@ -55,6 +55,7 @@ def prepare(job: Job) -> Prepared:
         categories=samples.categories,
         mean_boxes=pool.mean_boxes,
         images_in_turn=pool.images,
+        input_elements=pool.input_elements,
         notes=(*built.notes, *_batch_norm_note(built.model)),
     )
     return Prepared(job, built.model, pool, facts)

@@ -37,6 +37,7 @@ class ReplayBench:
     """What a search measures on, and what that costs: a start, a warm-up and the steps, in seconds of the device."""
 
     keeps_sessions = False
+    input_elements: int | None = None
 
     def __init__(self, surface: Surface, noise: Noise, seed: int, budget_s: float = 1e9) -> None:
         self.circumstances = surface.where

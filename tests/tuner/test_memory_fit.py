@@ -45,3 +45,13 @@ def test_a_failure_ends_the_ladder_above_it() -> None:
     assert fit.candidate(SIZES, 1e9) == 8
     fit.fail(0)
     assert fit.candidate(SIZES, 1e9) is None
+
+
+def test_a_prediction_is_for_what_is_larger_than_all_that_was_measured() -> None:
+    fit = MemoryFit()
+    fit.add(2, 300.0)
+    assert fit.beyond(16) is None
+    fit.add(8, 900.4)
+    assert fit.beyond(16) == 1701
+    assert fit.beyond(8) is None
+    assert fit.beyond(4) is None

@@ -369,3 +369,15 @@ def test_each_order_has_a_key_of_its_own_in_the_journal_and_nothing_tried_is_cal
     keys = [(trial.stage, trial.config, trial.block) for trial in bench.trials]
     assert len(set(keys)) == len(keys)
     assert not set(found.not_tried) & {trial.config for trial in bench.trials if trial.step_ms}
+
+
+def test_what_the_memory_fit_predicted_stands_in_the_trial_that_verified_it() -> None:
+    bench = _limited(12.0)
+    _find(bench)
+    predicted = [trial for trial in bench.trials if trial.predicted_peak_bytes is not None]
+    assert predicted
+    assert all(trial.stage is Stage.SETTINGS for trial in predicted)
+    # Memory grows in a straight line here.
+    assert [trial.peak_prediction_error for trial in predicted if trial.outcome is Outcome.OK] == pytest.approx(
+        [0.0] * sum(trial.outcome is Outcome.OK for trial in predicted), abs=1e-6
+    )

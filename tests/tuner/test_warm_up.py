@@ -20,7 +20,7 @@ class ScriptedSession:
         self.steps_taken = 0
         self.ordered_s = 0.0
 
-    def step(self, number: int | None, timeout_s: float) -> StepAnswer:
+    def step(self, number: int | None, timeout_s: float, *, watch_tensors: bool) -> StepAnswer:
         taken = self.times_ms[min(self.steps_taken, len(self.times_ms) - 1)]
         self.steps_taken += 1
         return StepAnswer(ms=taken, began_s=1.0, peak_memory_bytes=1, stalls=0, skipped=False)

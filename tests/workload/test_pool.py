@@ -105,6 +105,11 @@ def test_no_batch_is_padded_to_more_than_the_worst_case():
         assert padded(shapes(pool.worst_case(size))) == worst
 
 
+def test_the_input_of_an_image_is_counted_as_padded_after_the_resize():
+    assert pooled(in_memory((60, 20, 3), (20, 50, 1))).input_elements == 3 * 60 * 50
+    assert pooled(in_memory((60, 20, 3), (20, 50, 1)), resized=lambda *_: (30, 30)).input_elements == 3 * 30 * 30
+
+
 def test_the_worst_case_is_judged_after_the_models_resize():
     samples = in_memory((10, 100, 1), (50, 50, 1))
     pool = pooled(samples, resized=lambda height, width: (100 if height == 10 else 5, 5))
