@@ -105,6 +105,7 @@ def test_a_second_run_gets_a_directory_of_its_own_and_never_overwrites(tmp_path:
         (("--model", "frcnn_mobilenet", "--budget", "soon"), 2, "soon"),
         (("--model", "frcnn_mobilenet", "--resume"), 2, "no run to resume"),
         (("--model", "frcnn_mobilenet", "--resume", "--force"), 2, "one of the two"),
+        (("--model", "frcnn_mobilenet", "--objective", "energy"), 1, "choose --objective throughput or memory"),
         (("--model", "frcnn_mobilenet", "--out", "/proc/nowhere"), 1, "cannot be written"),
     ],
 )

@@ -22,6 +22,8 @@ from autotune.records import DeviceState, Machine
 __all__ = ["StateProbe"]
 
 _SAMPLE_EVERY_S = 0.2
+# For an energy by samples of power, of which a trial much faster than the baseline's must have enough.
+_ENERGY_SAMPLE_EVERY_S = 0.05
 # NVML's fields by the names that DeviceState.missing, and the reports, give them.
 _NAMES = {
     "power_watts": "power",
@@ -36,11 +38,12 @@ _NAMES = {
 class StateProbe:
     """Watches one trial from its making to read() or close(). A GPU is sampled meanwhile: idle, it shows nothing.
 
-    queries: what to ask NVML. nvml: what it said, once read; None on a CPU. energy: of the work between begin_timed()
-    and end_timed(), once read; None where it was not measured.
+    queries: what to ask NVML. needs_energy: sample often enough for an energy by power alone.
+    nvml: what NVML said, once read; None on a CPU. energy: of the work between begin_timed() and end_timed(), once
+    read; None where it was not measured.
     """
 
-    def __init__(self, machine: Machine, *, queries: Sequence[Query] = STATE) -> None:
+    def __init__(self, machine: Machine, *, queries: Sequence[Query] = STATE, needs_energy: bool = False) -> None:
         self.nvml: NvmlSeries | None = None
         self._began_s = time.monotonic()
         self._busy_s = _busy_cpu_s()
@@ -49,7 +52,8 @@ class StateProbe:
         self.energy: Energy | None = None
         if machine.device_type == "cuda":
             self._meter = EnergyMeter(machine.device_uuid or "")
-            self._sampler = NvmlSampler(machine.device_uuid or "", _SAMPLE_EVERY_S, queries=queries)
+            every_s = _ENERGY_SAMPLE_EVERY_S if needs_energy else _SAMPLE_EVERY_S
+            self._sampler = NvmlSampler(machine.device_uuid or "", every_s, queries=queries)
             self._sampler.start()
 
     def begin_timed(self) -> None:

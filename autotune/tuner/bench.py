@@ -176,7 +176,7 @@ class LiveBench:
     def _measure(self, order: Order) -> Trial:
         began_s = time.monotonic()
         partial = _Partial()
-        probe = StateProbe(self._machine)
+        probe = StateProbe(self._machine, needs_energy=order.needs_energy)
         session: Session | None = None
         cpu_before_s = 0.0
         outcome, detail = Outcome.OK, ""

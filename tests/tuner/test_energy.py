@@ -68,6 +68,20 @@ def test_a_trial_without_energy_is_unsupported_where_energy_is_asked_for(
     assert plain.images_per_joule is None
 
 
+def test_without_the_counter_a_trial_that_lasts_has_an_energy_by_power(
+    gpu_bench: LiveBench, nvml: CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(COUNTER, "3")
+    # Until the timed steps last long enough, on a machine of any speed.
+    steps = 16
+    while (trial := gpu_bench.measure(_order(steps, needs_energy=True))).outcome is not Outcome.OK and steps < 4096:
+        steps *= 2
+    assert trial.outcome is Outcome.OK, trial
+    assert trial.energy is not None
+    assert trial.energy.source is EnergySource.POWER
+    assert trial.energy.joules == pytest.approx(700.5 * trial.energy.window_s)
+
+
 def _step_s(config: TrainingConfig) -> float:
     fast = {Precision.BF16: 1.5, Precision.FP16: 1.6}.get(config.precision or Precision.DEFAULT, 1.0)
     return 0.2 * config.accumulation_steps**0.3 / fast
