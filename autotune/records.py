@@ -23,6 +23,7 @@ from autotune.record_base import Record
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Compilation",
     "DataSpec",
     "DeviceState",
     "Job",
@@ -63,6 +64,7 @@ class Stage(StrEnum):
     MEMORY = "memory"  # the worst case alone, at a small batch
     SETTINGS = "settings"
     BATCH_SIZES = "batch_sizes"
+    KNOBS = "knobs"  # what --knobs asks for, on the leading cells
     NUMERICS = "numerics"  # losses beside fp32's, at a learning rate that moves the weights
     RACE = "race"
 
@@ -147,6 +149,24 @@ class WorkloadFacts(Record):
     notes: tuple[str, ...] = ()
 
 
+class Compilation(Record):
+    """What torch.compile did in a trial, from torch._dynamo's own counters.
+
+    seconds: time that compiling took, forward and backward. graphs: compilations, backward ones too. graph_breaks: how
+    often a graph ended at what cannot be compiled, at one place again each time that it was compiled. recompilations:
+    of code that was compiled before, for another shape or value. at_limit: some code was compiled as often as PyTorch
+    allows (torch._dynamo.config.recompile_limit), and runs uncompiled for what comes next. timed_steps: timed steps in
+    which something was still compiled, and whose time holds that.
+    """
+
+    seconds: float
+    graphs: int
+    graph_breaks: int
+    recompilations: int
+    at_limit: bool = False
+    timed_steps: int = 0
+
+
 class Trial(Record):
     """One training config measured in one child process.
 
@@ -159,6 +179,7 @@ class Trial(Record):
     gave_up: the trial was cut short because it was far slower than the leader.
     losses: of the steps of a numerics trial, which are not timed.
     skipped_updates: steps in which fp16 gradients overflowed, so that the GradScaler left out the update.
+    compilation: what was compiled in the child up to the trial's end; None where nothing is.
     """
 
     number: int
@@ -177,6 +198,7 @@ class Trial(Record):
     gave_up: bool = False
     skipped_updates: int = 0
     losses: tuple[float, ...] = ()
+    compilation: Compilation | None = None
     state: DeviceState = DeviceState()
 
     @computed_field  # type: ignore[prop-decorator]
@@ -217,7 +239,8 @@ class RunRecord(Record):
     """Everything a run leaves. baseline and recommendation are None where the run ended before them.
 
     profile: why a step takes its time; None where none was taken. search: the search's name; empty where a step was
-    profiled and nothing searched. objective: what the recommended config is the best in. job: None for the profile of a
+    profiled and nothing searched. objective: what the recommended config is the best in. knobs: the extra
+    knobs that were asked for. job: None for the profile of a
     trace recorded elsewhere.
     """
 
@@ -233,6 +256,7 @@ class RunRecord(Record):
     spent_s: float
     search: str
     objective: Literal["throughput", "memory"] = "throughput"
+    knobs: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     not_tried: tuple[TrainingConfig, ...] = ()
     baseline: TrainingConfig | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autotune.records import RunRecord, VerdictKind
-from autotune.reports import profile_markdown, sentences
+from autotune.reports import knob_sentences, profile_markdown, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.markup import bullets, escape, folded, table
 from autotune.reports.snippet import training_snippet
@@ -36,6 +36,7 @@ def _parts(record: RunRecord) -> Iterator[str]:
         yield folded(f"{len(rows) - _ROWS_SHOWN} more settings", table(HEADERS, rows[_ROWS_SHOWN:]))
     if record.profile:
         yield profile_markdown.section(record.profile)
+    yield bullets(knob_sentences.compiled(record), heading="Compiled:")
     yield bullets(record.workload.notes if record.workload else ())
     yield folded("Failed", bullets(sentences.failures(record)))
     yield folded("Left out", bullets(sentences.left_out(record)))

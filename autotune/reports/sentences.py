@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from autotune.config import TrainingConfig
 from autotune.records import Machine, Outcome, RunRecord, Status
-from autotune.reports import profile_sentences
+from autotune.reports import knob_sentences, profile_sentences
 from autotune.reports.si import GIB
 
 __all__ = ["advice", "failures", "headline", "left_out", "machine", "measured", "title"]
@@ -70,7 +70,7 @@ def failures(record: RunRecord) -> list[str]:
 
 def left_out(record: RunRecord) -> list[str]:
     """What was not measured, and why."""
-    lines = list(record.left_out)
+    lines = [*record.left_out, *filter(None, [knob_sentences.suggestion(record)])]
     if record.not_tried:
         labels = [config.label() for config in record.not_tried[:_NOT_TRIED_SHOWN]]
         more = len(record.not_tried) - len(labels)

@@ -23,7 +23,7 @@ import psutil
 from autotune import errors
 from autotune.config import TrainingConfig
 from autotune.profile_record import Ceilings
-from autotune.records import Job, Machine, Outcome, WorkloadFacts
+from autotune.records import Compilation, Job, Machine, Outcome, WorkloadFacts
 
 __all__ = ["Server", "Session", "StepAnswer", "TrialFailed"]
 
@@ -46,7 +46,8 @@ class StepAnswer:
     """One step as the child timed it.
 
     skipped: the gradients overflowed in fp16 and the GradScaler left the update out. began_s: monotonic time at which
-    the first forward pass began.
+    the first forward pass began. compiled: something was compiled in it. compilation: all that
+    the child has compiled so far; None where nothing is.
     """
 
     ms: float
@@ -54,6 +55,8 @@ class StepAnswer:
     stalls: int
     peak_memory_bytes: int
     began_s: float
+    compiled: bool = False
+    compilation: Compilation | None = None
 
 
 class Server:
@@ -62,6 +65,7 @@ class Server:
     def __init__(self, device: str | None) -> None:
         """Start a server and ask it for the machine. Raises what the server raises: InstallationError, DeviceError."""
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed with the server
+        self._compiled = tempfile.TemporaryDirectory(prefix="autotune-compiled-", ignore_cleanup_errors=True)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # The package may come from a place that only this process's sys.path knows.
         package_root = str(Path(__file__).resolve().parents[2])
@@ -71,6 +75,8 @@ class Server:
             "PYTHONPATH": os.pathsep.join(filter(None, (package_root, inherited))),
             # A factory that asks torch.cuda.is_available() must not open CUDA in a process that forks later.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+            # A run's own: what an earlier one compiled would make compiling look free.
+            "TORCHINDUCTOR_CACHE_DIR": self._compiled.name,
         }
         loud = bool(os.environ.get("AUTOTUNE_DEBUG"))
         self._process = subprocess.Popen(
@@ -112,6 +118,7 @@ class Server:
                 self._process.kill()
                 self._process.wait()
         self._log.close()
+        self._compiled.cleanup()
 
     def prepare(self, job: Job) -> WorkloadFacts:
         """Build the model and decode the images. Raises UsageError or DataError as the job deserves."""
@@ -182,7 +189,8 @@ class Session:
         """
         answer = self._ask({"worst_case": True} if number is None else {"step": number}, timeout_s, "no step ended")
         self.steps_taken += 1
-        return StepAnswer(**answer)
+        compiled = answer.pop("compilation")
+        return StepAnswer(**answer, compilation=Compilation.model_validate(compiled) if compiled else None)
 
     def ceilings(self, machine: Machine, timeout_s: float) -> Ceilings:
         """What the device reaches, measured or from the cache; before the first step, while its memory is free.

@@ -1,0 +1,64 @@
+"""torch.compile in real trials: what it took is in the record, and where it fails the run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from autotune.config import Circumstances, TrainingConfig
+from autotune.records import DataSpec, Job, ModelSpec, Outcome, Stage
+from autotune.tuner.bench import LiveBench, Order
+from autotune.tuner.session import Server
+
+EAGER = TrainingConfig.baseline(Circumstances("cpu", 4))
+COMPILED = EAGER.model_copy(update={"compile": True})
+Benches = Callable[[str], AbstractContextManager[LiveBench]]
+
+
+@pytest.fixture
+def benches(tiny_data: DataSpec) -> Benches:
+    @contextmanager
+    def bench_of(factory: str) -> Iterator[LiveBench]:
+        job = Job(model=ModelSpec(name=f"tiny:{factory}"), data=tiny_data, device="cpu", effective_batch=4, threads=1)
+        server = Server("cpu")
+        bench = LiveBench(job, server.machine, None, 600.0, lambda progress: None)
+        bench.use(server)
+        try:
+            server.prepare(job)
+            yield bench
+        finally:
+            bench.close()
+
+    return bench_of
+
+
+def test_a_compiled_trial_says_what_compiling_took_and_an_eager_one_nothing(benches: Benches) -> None:
+    order = Order(Stage.KNOBS, COMPILED, range(2), step_timeout_s=20.0, keep=True)
+    with benches("compilable") as bench:
+        first = bench.measure(order)
+        assert first.outcome is Outcome.OK, first
+        assert first.compilation is not None
+        assert 0.0 < first.compilation.seconds < first.duration_s
+        assert first.compilation.graphs >= 2, "forward and backward"
+        assert first.compilation.graph_breaks >= 1, "it reads a value"
+        assert first.compilation.recompilations >= 1, "images of other sizes"
+        assert first.compilation.timed_steps == 0, "the warm-up has seen every size that is timed"
+        # The same child goes on to batches that it has not seen, and whose value it has compiled for.
+        later = bench.measure(Order(Stage.RACE, COMPILED, range(2, 4), block=8, step_timeout_s=20.0))
+        assert later.compilation is not None
+        assert later.compilation.timed_steps == 0
+        eager = bench.measure(Order(Stage.KNOBS, EAGER, range(2)))
+        assert eager.compilation is None
+
+
+def test_without_a_compiler_it_is_an_unsupported_trial_with_its_reason(
+    benches: Benches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    with benches("compilable") as bench:
+        trial = bench.measure(Order(Stage.KNOBS, COMPILED, range(2), step_timeout_s=60.0))
+        assert trial.outcome is Outcome.UNSUPPORTED, trial
+        assert trial.detail.startswith("torch.compile fails: ")
+        assert bench.measure(Order(Stage.KNOBS, EAGER, range(2))).outcome is Outcome.OK
