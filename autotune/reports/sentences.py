@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from autotune.config import TrainingConfig
 from autotune.records import Machine, Outcome, RunRecord, Status
 from autotune.reports import knob_sentences, profile_sentences
+from autotune.reports.batch_sentences import divisors_hint
 from autotune.reports.si import GIB
 
 __all__ = ["advice", "failures", "headline", "left_out", "machine", "measured", "title"]
@@ -70,7 +71,7 @@ def failures(record: RunRecord) -> list[str]:
 
 def left_out(record: RunRecord) -> list[str]:
     """What was not measured, and why."""
-    lines = [*record.left_out, *filter(None, [knob_sentences.suggestion(record)])]
+    lines = [*record.left_out, *filter(None, [knob_sentences.suggestion(record), divisors_hint(record)])]
     if record.not_tried:
         labels = [config.label() for config in record.not_tried[:_NOT_TRIED_SHOWN]]
         more = len(record.not_tried) - len(labels)

@@ -10,7 +10,7 @@ import math
 import random
 from statistics import fmean, median
 
-from autotune.config import TrainingConfig
+from autotune.config import Knob, TrainingConfig
 from autotune.errors import DeviceError
 from autotune.records import Outcome, Recommended, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order, fail_if_unusable
@@ -19,6 +19,7 @@ from autotune.tuner.extra_search import CELLS_AT_MOST, try_extra_knobs
 from autotune.tuner.ladder import Ladder
 from autotune.tuner.numerics import STEPS, is_reduced, objection, reference
 from autotune.tuner.objective import Objective
+from autotune.tuner.promise import is_hopeless
 from autotune.tuner.race import Race, Side
 from autotune.tuner.search import Findings
 from autotune.tuner.space import Space
@@ -315,8 +316,15 @@ class _Run:
             [trial.config for trial in near[:CELLS_AT_MOST]],
             lambda config: self.trials.get(config) or self._try(Cell(config), config, Stage.KNOBS),
             lambda trial: self._gain(trial) if self._is_usable(trial) else -math.inf,
+            self._is_hopeless,
         )
         self._weigh_compiled()
+
+    def _is_hopeless(self, knob: Knob, leader: TrainingConfig) -> bool:
+        reason = is_hopeless(self.space.profile, knob, median(self.trials[leader].step_ms))
+        if reason is not None and reason not in self.notes:
+            self.notes.append(reason)
+        return reason is not None
 
     def _weigh_compiled(self) -> None:
         """Start what is compiled and close to the fastest once more: only the first start compiles all of it. What even

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from autotune.config import TrainingConfig
+from autotune.config import Knob, TrainingConfig
 from autotune.records import Outcome, Trial
 from autotune.tuner.space import Space
 
@@ -24,10 +24,12 @@ def try_extra_knobs(
     leaders: Iterable[TrainingConfig],
     measure: Callable[[TrainingConfig], Trial | None],
     gain: Callable[[Trial], float],
+    is_hopeless: Callable[[Knob, TrainingConfig], bool] = lambda knob, leader: False,
 ) -> None:
     """Measure each leader with every asked value of every asked knob, and with the best value of each together.
 
     measure: None where the budget has no room left. gain: ln of a trial's speed, -inf for one that is of no use.
+    is_hopeless: a knob that could bring nothing to a leader is not tried on it.
     A batch that fits no more with a knob gives way to the next smaller one.
     """
 
@@ -42,7 +44,7 @@ def try_extra_knobs(
         today = tried(leader)
         best = leader
         helpful = 0
-        for knob in space.extra_knobs:
+        for knob in [each for each in space.extra_knobs if not is_hopeless(each, leader)]:
             gains = {config: tried(config) for config in space.with_knob(leader, knob)}
             if gains and max(gains.values()) > today:
                 value = getattr(max(gains, key=gains.__getitem__), knob.name)

@@ -83,6 +83,7 @@ def run(
             record = record.model_copy(update={"workload": workload})
             if request.profile:
                 record = _profiled(record, server, job, space, directory, resume=resume, say=say)
+                space.take(record.profile)
             findings = search.run(bench, space)
             record = record.model_copy(
                 update={

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from autotune.config import EXTRA_KNOBS, KNOBS, SETTINGS, Circumstances, Knob, TrainingConfig
+from autotune.profile_record import Profile
+from autotune.tuner.promise import ordered
 
 __all__ = ["Space"]
 
@@ -30,6 +32,11 @@ class Space:
         self.where = where
         self.baseline = baseline.for_device(where) if baseline else TrainingConfig.baseline(where)
         self.settings_fixed = settings_fixed
+        self.profile: Profile | None = None
+
+    def take(self, profile: Profile | None) -> None:
+        """Let the profile of the baseline's step say what is tried first, and what need not be tried."""
+        self.profile = profile
 
     def baselines(self) -> Iterator[TrainingConfig]:
         """The baseline, then the same with ever smaller divisors of the effective batch, for where it does not fit."""
@@ -39,8 +46,10 @@ class Space:
 
     def settings(self, baseline: TrainingConfig) -> Iterator[TrainingConfig]:
         """Every combination of settings at the baseline's batch size but the baseline, the most promising first."""
-        if self.settings_fixed:
-            return
+        if not self.settings_fixed:
+            yield from ordered(self._combinations(baseline), self.profile.advice if self.profile else ())
+
+    def _combinations(self, baseline: TrainingConfig) -> Iterator[TrainingConfig]:
         values = [knob.candidates(self.where) or (None,) for knob in SETTINGS]
         for combination in product(*values):
             config = baseline.model_copy(update=dict(zip((knob.name for knob in SETTINGS), combination, strict=True)))
