@@ -334,10 +334,11 @@ class _Run:
             if self._affordable():
                 self.bench.release(config)
                 again = self._measure(Stage.KNOBS, config, self.steps, block=1)
-                if again.outcome is Outcome.OK:
-                    self.repeats.setdefault(config, []).append(again)
-                else:
+                if again.outcome is not Outcome.OK:
                     self.trials[config] = again
+                    self._choose(config)
+                    continue
+                self.repeats.setdefault(config, []).append(again)
             race = self._race([config])
             if race.least_s() > self.bench.remaining_s:
                 self.unraceable.add(config)

@@ -401,3 +401,17 @@ def test_what_takes_too_long_to_compile_for_a_race_does_not_take_the_verdict_wit
     assert not found.recommendation.config.compile
     assert found.recommendation.verdict.kind is VerdictKind.FASTER
     assert any("compiling takes too long for a race" in note and "--budget" in note for note in found.notes)
+
+
+def test_what_compiles_once_and_fails_the_second_time_is_not_raced() -> None:
+    seen: Counter[TrainingConfig] = Counter()
+
+    def fails(config: TrainingConfig) -> Outcome:
+        seen[config] += 1
+        return Outcome.CRASHED if config.compile and seen[config] > 1 else Outcome.OK
+
+    bench = SimulatedBench(CPU, _knob_step_s, budget_s=300.0, fails=fails)
+    found = _find(bench, knobs=("compile",))
+    assert [t.outcome for t in bench.trials if t.config.compile] == [Outcome.OK, Outcome.CRASHED]
+    assert not found.recommendation.config.compile
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER
