@@ -176,7 +176,7 @@ def run(
             baseline=TrainingConfig.load(baseline) if baseline else None,
             objective=Objective(objective),
             tuned_batch=tuned_batch,
-            knobs=asked_knobs(knobs.split(",")) if knobs is not None else (),
+            knobs=asked_knobs(knobs) if knobs is not None else (),
             seed=seed,
             profile=profile,
             command=("autotune", *sys.argv[1:]),

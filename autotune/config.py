@@ -216,9 +216,10 @@ EXTRA_KNOBS: dict[str, Knob] = {knob.asked_as: knob for knob in KNOBS if knob.as
 """The knobs that a search tries where it is asked to, by the word that asks for them."""
 
 
-def asked_knobs(words: Iterable[str]) -> tuple[str, ...]:
-    """The words of extra knobs, each once. Raises UsageError for a word that stands for none."""
-    asked = tuple(dict.fromkeys(word.strip() for word in words))
+def asked_knobs(words: str | Iterable[str]) -> tuple[str, ...]:
+    """The words of extra knobs, each once; a text has commas between. Raises UsageError for a word of none."""
+    separate = words.split(",") if isinstance(words, str) else words
+    asked = tuple(dict.fromkeys(word.strip() for word in separate))
     for word in asked:
         if word not in EXTRA_KNOBS:
             raise UsageError(f"knob {word!r}: not one of {', '.join(EXTRA_KNOBS)}")

@@ -97,7 +97,7 @@ def recommend(
     optimizer: Literal["adamw", "sgd"] = "adamw",
     baseline: TrainingConfig | None = None,
     image_size: int | None = None,
-    knobs: Sequence[str] = (),
+    knobs: str | Sequence[str] = (),
     refresh: bool = False,
 ) -> Recommendation:
     """Measure how model trains on device and recommend a training config.

@@ -238,6 +238,7 @@ def test_the_baseline_leaves_the_extra_knobs_alone(where):
 
 def test_extra_knobs_are_asked_for_by_their_words():
     assert asked_knobs(["compile", " optimizer", "compile"]) == ("compile", "optimizer")
+    assert asked_knobs("compile, optimizer") == ("compile", "optimizer")
     with pytest.raises(UsageError, match="knob 'dropout': not one of optimizer, matmul_precision, compile"):
         asked_knobs(["dropout"])
 

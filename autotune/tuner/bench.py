@@ -160,6 +160,8 @@ class LiveBench:
             partial.take(session, replace(order, step_timeout_s=self._step_timeout_s(order)))
         except TrialFailed as failure:
             outcome, detail = failure.outcome, failure.detail
+            if outcome is Outcome.TIMEOUT and order.config.compile:
+                detail += ", compiling included; a larger --budget leaves it more time"
         except BaseException:
             probe.close()
             if session is not None:
