@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -65,7 +67,8 @@ class Server:
     def __init__(self, device: str | None) -> None:
         """Start a server and ask it for the machine. Raises what the server raises: InstallationError, DeviceError."""
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed with the server
-        self._compiled = tempfile.TemporaryDirectory(prefix="autotune-compiled-", ignore_cleanup_errors=True)
+        # PyTorch makes it where something is compiled: a run that is killed leaves no empty folder.
+        self._compiled = Path(tempfile.gettempdir()) / f"autotune-compiled-{secrets.token_hex(8)}"
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # The package may come from a place that only this process's sys.path knows.
         package_root = str(Path(__file__).resolve().parents[2])
@@ -76,7 +79,7 @@ class Server:
             # A factory that asks torch.cuda.is_available() must not open CUDA in a process that forks later.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
             # A run's own: what an earlier one compiled would make compiling look free.
-            "TORCHINDUCTOR_CACHE_DIR": self._compiled.name,
+            "TORCHINDUCTOR_CACHE_DIR": str(self._compiled),
         }
         loud = bool(os.environ.get("AUTOTUNE_DEBUG"))
         self._process = subprocess.Popen(
@@ -118,7 +121,7 @@ class Server:
                 self._process.kill()
                 self._process.wait()
         self._log.close()
-        self._compiled.cleanup()
+        shutil.rmtree(self._compiled, ignore_errors=True)
 
     def prepare(self, job: Job) -> WorkloadFacts:
         """Build the model and decode the images. Raises UsageError or DataError as the job deserves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,10 @@ def benches(tiny_data: DataSpec) -> Benches:
     return bench_of
 
 
-def test_a_compiled_trial_says_what_compiling_took_and_an_eager_one_nothing(benches: Benches) -> None:
+def test_a_compiled_trial_says_what_compiling_took_and_an_eager_one_nothing(
+    benches: Benches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     order = Order(Stage.KNOBS, COMPILED, range(2), step_timeout_s=20.0, keep=True)
     with benches("compilable") as bench:
         first = bench.measure(order)
@@ -51,6 +55,8 @@ def test_a_compiled_trial_says_what_compiling_took_and_an_eager_one_nothing(benc
         assert later.compilation.timed_steps == 0
         eager = bench.measure(Order(Stage.KNOBS, EAGER, range(2)))
         assert eager.compilation is None
+        assert list(tmp_path.glob("autotune-compiled-*/*")), "a run's own, so that no earlier one makes it look free"
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_compiler_it_is_an_unsupported_trial_with_its_reason(
