@@ -136,6 +136,10 @@ def run(
         Literal["throughput", "memory", "energy"],
         typer.Option(help="The fastest config, that of least memory within 2% of it, or of most images per joule."),
     ] = "throughput",
+    knobs: Annotated[
+        str | None,
+        typer.Option(help="Try these too, on what leads: compile, optimizer, matmul_precision, with commas between."),
+    ] = None,
     budget: Annotated[
         str | None, typer.Option(help="Measuring time, as 90s or 5m. [default: 5m on a GPU, 3m on a CPU]")
     ] = None,
@@ -152,7 +156,7 @@ def run(
 ) -> None:
     """Measure how a detector trains here under different settings, and recommend a training config."""
     with _one_sentence():
-        from autotune.config import TrainingConfig
+        from autotune.config import TrainingConfig, asked_knobs
         from autotune.durations import seconds
         from autotune.progress import watching
         from autotune.records import Status
@@ -172,6 +176,7 @@ def run(
             baseline=TrainingConfig.load(baseline) if baseline else None,
             objective=Objective(objective),
             tuned_batch=tuned_batch,
+            knobs=asked_knobs(knobs) if knobs is not None else (),
             seed=seed,
             profile=profile,
             command=("autotune", *sys.argv[1:]),

@@ -1,226 +1,62 @@
 """The training config: one value for every knob, and how each is applied to a model.
 
 A knob is a field of TrainingConfig, annotated with the one small class that knows its candidate values, its
-baseline, its label and how to apply it. Adding a knob is adding that class and that field, here.
+baseline, its label and how to apply it. Adding a knob is adding that class and that field.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from autotune.errors import UsageError
+from autotune.extra_knobs import (
+    CompileKnob,
+    MatmulPrecision,
+    MatmulPrecisionKnob,
+    OptimizerImplementation,
+    OptimizerKnob,
+)
+from autotune.knobs import (
+    AccumulationKnob,
+    BatchSizeKnob,
+    ChannelsLastKnob,
+    Circumstances,
+    CudnnBenchmarkKnob,
+    Knob,
+    Precision,
+    PrecisionKnob,
+)
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["KNOBS", "Circumstances", "Knob", "Precision", "TrainingConfig"]
-
-
-class Precision(StrEnum):
-    """How the step computes; `default` is PyTorch untouched: TF32 in convolutions, not in matrix products."""
-
-    DEFAULT = "default"
-    FP32 = "fp32"
-    TF32 = "tf32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-
+__all__ = [
+    "EXTRA_KNOBS",
+    "KNOBS",
+    "SETTINGS",
+    "Circumstances",
+    "Knob",
+    "MatmulPrecision",
+    "OptimizerImplementation",
+    "Precision",
+    "TrainingConfig",
+    "asked_knobs",
+]
 
 # Each follows from the other and the effective batch; the remaining knobs are settings.
 _BATCH = ("batch_size", "accumulation_steps")
 
-# Safer numerics first: the order in which ties are decided.
-_NUMERICS = (Precision.FP32, Precision.DEFAULT, Precision.TF32, Precision.BF16, Precision.FP16)
-
-
-@dataclass(frozen=True)
-class Circumstances:
-    """What decides which values of a knob make sense.
-
-    compute_capability: (major, minor) of an NVIDIA GPU, (0, 0) on a CPU.
-    native_bf16: PyTorch has vectorised bf16 kernels for the processor; its reference code is many times slower.
-    """
-
-    device_type: str
-    effective_batch: int
-    compute_capability: tuple[int, int] = (0, 0)
-    native_bf16: bool = False
-
-    @property
-    def on_cpu(self) -> bool:
-        return self.device_type == "cpu"
-
-
-class Knob(ABC):
-    """One tunable dimension."""
-
-    name: str
-
-    @abstractmethod
-    def candidates(self, where: Circumstances) -> tuple[Any, ...]:
-        """Values worth measuring, the most promising first; empty where the knob means nothing or follows another."""
-
-    @abstractmethod
-    def baseline(self, where: Circumstances) -> Any:
-        """The value of an untuned training loop; None where the knob means nothing."""
-
-    def why_left_out(self, where: Circumstances) -> str | None:
-        """A sentence for the report where the knob is left out."""
-        return None
-
-    def allows(self, value: Any, where: Circumstances) -> bool:
-        """Whether a user may ask for the value on the device, worth measuring or not."""
-        return value in (*self.candidates(where), self.baseline(where))
-
-    @abstractmethod
-    def label(self, value: Any) -> str:
-        """The value in a table or a sentence; empty for a value that goes without saying."""
-
-    def caution(self, value: Any) -> int:
-        """Rank for ties: 0 for the plainest setting, more for riskier numerics or a less simple setting."""
-        return 0
-
-    def apply(self, value: Any, model: torch.nn.Module) -> None:  # noqa: B027, batch sizes have nothing to set
-        """Set the value on the model and in torch's global flags."""
-
-
-class BatchSizeKnob(Knob):
-    """Images per forward pass: a divisor of the effective batch, so that accumulation restores it exactly."""
-
-    name = "batch_size"
-
-    def candidates(self, where: Circumstances) -> tuple[int, ...]:
-        whole = where.effective_batch
-        return tuple(size for size in range(whole, 0, -1) if whole % size == 0)
-
-    def baseline(self, where: Circumstances) -> int:
-        return where.effective_batch
-
-    def label(self, value: int) -> str:
-        return f"batch {value}"
-
-
-class AccumulationKnob(Knob):
-    """Forward and backward passes per optimizer step: follows from the batch size."""
-
-    name = "accumulation_steps"
-
-    def candidates(self, where: Circumstances) -> tuple[int, ...]:
-        return ()
-
-    def baseline(self, where: Circumstances) -> int:
-        return 1
-
-    def label(self, value: int) -> str:
-        return f"x {value}"
-
-
-class PrecisionKnob(Knob):
-    """Autocast and TF32."""
-
-    name = "precision"
-
-    def candidates(self, where: Circumstances) -> tuple[Precision, ...]:
-        if where.on_cpu:
-            return (Precision.BF16, Precision.FP32) if where.native_bf16 else (Precision.FP32,)
-        if where.compute_capability >= (8, 0):
-            return (Precision.BF16, Precision.FP16, Precision.TF32, Precision.DEFAULT, Precision.FP32)
-        return (Precision.FP16, Precision.DEFAULT)
-
-    def baseline(self, where: Circumstances) -> Precision:
-        return Precision.FP32 if where.on_cpu else Precision.DEFAULT
-
-    def why_left_out(self, where: Circumstances) -> str | None:
-        if where.on_cpu and not where.native_bf16:
-            return "precision: only fp32 is tried: bf16 has no fast code for this CPU, and fp16 and TF32 are for GPUs"
-        if where.on_cpu:
-            return "precision: only fp32 and bf16 are tried on a CPU: fp16 and TF32 are for GPUs"
-        if where.compute_capability < (8, 0):
-            return "precision: tf32 and bf16 need an NVIDIA GPU of compute capability 8.0 (Ampere) or later"
-        return None
-
-    def allows(self, value: Precision, where: Circumstances) -> bool:
-        if where.on_cpu:
-            return value in (Precision.FP32, Precision.BF16)
-        return value not in (Precision.TF32, Precision.BF16) or where.compute_capability >= (8, 0)
-
-    def label(self, value: Precision) -> str:
-        return str(value)
-
-    def caution(self, value: Precision) -> int:
-        return _NUMERICS.index(value)
-
-    def apply(self, value: Precision, model: torch.nn.Module) -> None:
-        if value not in (Precision.FP32, Precision.TF32):
-            return
-        import torch
-
-        # The older of torch's two ways: reading the older flags raises once the newer ones were set, and code that
-        # reads them is everywhere.
-        torch.backends.cuda.matmul.allow_tf32 = value is Precision.TF32
-        torch.backends.cudnn.allow_tf32 = value is Precision.TF32
-
-
-class ChannelsLastKnob(Knob):
-    """Memory format NHWC of the model and of the batch that its own transform makes."""
-
-    name = "channels_last"
-
-    def candidates(self, where: Circumstances) -> tuple[bool, ...]:
-        return (True, False)
-
-    def baseline(self, where: Circumstances) -> bool:
-        return False
-
-    def label(self, value: bool) -> str:
-        return "channels_last" if value else ""
-
-    def caution(self, value: bool) -> int:
-        return int(value)
-
-    def apply(self, value: bool, model: torch.nn.Module) -> None:
-        if value:
-            from autotune.channels_last import use_channels_last
-
-            use_channels_last(model)
-
-
-class CudnnBenchmarkKnob(Knob):
-    """cuDNN's autotuner: a gain at one fixed input size, a loss where sizes vary."""
-
-    name = "cudnn_benchmark"
-
-    def candidates(self, where: Circumstances) -> tuple[bool, ...]:
-        return () if where.on_cpu else (False, True)
-
-    def baseline(self, where: Circumstances) -> bool | None:
-        return None if where.on_cpu else False
-
-    def why_left_out(self, where: Circumstances) -> str | None:
-        return "cudnn_benchmark: cuDNN runs on NVIDIA GPUs only" if where.on_cpu else None
-
-    def label(self, value: bool) -> str:
-        return "cudnn.benchmark" if value else ""
-
-    def caution(self, value: bool) -> int:
-        return int(value)
-
-    def apply(self, value: bool, model: torch.nn.Module) -> None:
-        import torch
-
-        torch.backends.cudnn.benchmark = value
-
 
 class TrainingConfig(BaseModel):
-    """One value for every knob; None where a knob means nothing on the device."""
+    """One value for every knob; None where a knob means nothing on the device.
+
+    The last three are written down only where they differ from what PyTorch does untouched.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -229,6 +65,18 @@ class TrainingConfig(BaseModel):
     precision: Annotated[Precision | None, PrecisionKnob()] = None
     channels_last: Annotated[bool | None, ChannelsLastKnob()] = None
     cudnn_benchmark: Annotated[bool | None, CudnnBenchmarkKnob()] = None
+    optimizer_implementation: Annotated[OptimizerImplementation, OptimizerKnob()] = OptimizerImplementation.DEFAULT
+    matmul_precision: Annotated[MatmulPrecision, MatmulPrecisionKnob()] = MatmulPrecision.DEFAULT
+    compile: Annotated[bool, CompileKnob()] = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_untouched(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        untouched = {knob.name for knob in EXTRA_KNOBS.values() if not self.uses(knob)}
+        return {name: value for name, value in handler(self).items() if name not in untouched}
+
+    def uses(self, knob: Knob) -> bool:
+        """Whether a knob stands at another value than the one that its field has by itself."""
+        return bool(getattr(self, knob.name) != type(self).model_fields[knob.name].default)
 
     @classmethod
     def baseline(cls, where: Circumstances, batch_size: int | None = None) -> TrainingConfig:
@@ -286,7 +134,12 @@ class TrainingConfig(BaseModel):
         """Ranks for ties, precision first: the smaller is the safer and simpler config."""
         values = {knob: getattr(self, knob.name) for knob in KNOBS}
         ranks = {knob.name: 0 if value is None else knob.caution(value) for knob, value in values.items()}
-        return (ranks.pop("precision"), *ranks.values())
+        return (max(ranks.pop("precision"), ranks.pop("matmul_precision")), *ranks.values())
+
+    @property
+    def arithmetic(self) -> tuple[Precision | None, MatmulPrecision, bool]:
+        """What decides how the step computes: what trains soundly under one config does under all that share it."""
+        return self.precision, self.matmul_precision, self.compile
 
     def apply(self, model: torch.nn.Module) -> torch.nn.Module:
         """Set every knob on the model, in place, and in torch's global flags; returns the model."""
@@ -308,6 +161,18 @@ class TrainingConfig(BaseModel):
         import torch
 
         return torch.amp.GradScaler(device_type, enabled=self.precision is Precision.FP16)
+
+    def optimizer_arguments(self) -> dict[str, bool]:
+        """What a torch.optim optimizer is to be made with, beside its parameters and learning rate."""
+        match self.optimizer_implementation:
+            case OptimizerImplementation.FOR_LOOP:
+                return {"foreach": False, "fused": False}
+            case OptimizerImplementation.FOREACH:
+                return {"foreach": True}
+            case OptimizerImplementation.FUSED:
+                return {"fused": True}
+            case OptimizerImplementation.DEFAULT:
+                return {}
 
     def to_yaml(self) -> str:
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
@@ -343,3 +208,19 @@ def _knobs() -> tuple[Knob, ...]:
 
 
 KNOBS: tuple[Knob, ...] = _knobs()
+
+SETTINGS: tuple[Knob, ...] = tuple(knob for knob in KNOBS if knob.name not in _BATCH and not knob.asked_as)
+"""The settings that every search tries in all combinations."""
+
+EXTRA_KNOBS: dict[str, Knob] = {knob.asked_as: knob for knob in KNOBS if knob.asked_as}
+"""The knobs that a search tries where it is asked to, by the word that asks for them."""
+
+
+def asked_knobs(words: str | Iterable[str]) -> tuple[str, ...]:
+    """The words of extra knobs, each once; a text has commas between. Raises UsageError for a word of none."""
+    separate = words.split(",") if isinstance(words, str) else words
+    asked = tuple(dict.fromkeys(word.strip() for word in separate))
+    for word in asked:
+        if word not in EXTRA_KNOBS:
+            raise UsageError(f"knob {word!r}: not one of {', '.join(EXTRA_KNOBS)}")
+    return asked

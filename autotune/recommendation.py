@@ -7,12 +7,12 @@ they were. A second call on the same model, data, device and software answers fr
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotune import cache
-from autotune.config import TrainingConfig
+from autotune.config import TrainingConfig, asked_knobs
 from autotune.durations import seconds
 from autotune.errors import AutotuneError, UsageError
 from autotune.records import DataSpec, ModelSpec, RunRecord, Status, Verdict, VerdictKind
@@ -81,6 +81,11 @@ class Recommendation:
         """The loss scaler; it passes everything through unless the config's precision is fp16."""
         return self.config.grad_scaler(self._device_type)
 
+    def optimizer_arguments(self) -> dict[str, bool]:
+        """What to make the torch.optim optimizer with, beside its parameters and learning rate; empty unless `knobs`
+        asked for it."""
+        return self.config.optimizer_arguments()
+
 
 def recommend(
     model: str | torch.nn.Module | Callable[[], torch.nn.Module],
@@ -92,6 +97,7 @@ def recommend(
     optimizer: Literal["adamw", "sgd"] = "adamw",
     baseline: TrainingConfig | None = None,
     image_size: int | None = None,
+    knobs: str | Sequence[str] = (),
     refresh: bool = False,
 ) -> Recommendation:
     """Measure how model trains on device and recommend a training config.
@@ -101,7 +107,8 @@ def recommend(
         images with COCO's spread of sizes. A sample of its items is read.
     effective_batch_size: images per optimizer step and device, kept exactly. budget: measuring time, in seconds or
         as "5m". device: "cpu", "cuda", "cuda:N"; None for the model's own where it is on a GPU, else CUDA where there
-        is one. baseline: the config you train with today. refresh: measure again though the cache has an answer.
+        is one. baseline: the config you train with today. knobs: what else to try, on what leads: "compile",
+        "optimizer", "matmul_precision". refresh: measure again though the cache has an answer.
 
     Raises UsageError, DataError or DeviceError, each with a sentence that says what to do.
     """
@@ -113,9 +120,10 @@ def recommend(
         raise UsageError(f"optimizer {optimizer!r}: not one of adamw, sgd")
     if effective_batch_size is not None and effective_batch_size < 1:
         raise UsageError(f"effective_batch_size {effective_batch_size}: must be at least 1")
+    asked = asked_knobs(knobs)
     device = device or default_device(model)
     budget_s = seconds(budget) if budget is not None else None
-    options = (effective_batch_size, optimizer, baseline.to_yaml() if baseline else None, image_size)
+    options = (effective_batch_size, optimizer, baseline.to_yaml() if baseline else None, image_size, *asked)
     with unmoved():
         key = cache.key(model, dataset, device, options)
     if not refresh and key is not None and (record := cache.load(key, budget_s)) is not None:
@@ -134,6 +142,7 @@ def recommend(
             optimizer=optimizer,
             budget_s=budget_s,
             baseline=baseline,
+            knobs=asked,
             # The caller's own choice, so that what is measured is what will train.
             threads=torch.get_num_threads() if device == "cpu" else None,
             command=("autotune.recommend",),

@@ -24,6 +24,7 @@ from autotune.record_base import Record
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Compilation",
     "DataSpec",
     "DeviceState",
     "Job",
@@ -64,6 +65,7 @@ class Stage(StrEnum):
     MEMORY = "memory"  # the worst case alone, at a small batch
     SETTINGS = "settings"
     BATCH_SIZES = "batch_sizes"
+    KNOBS = "knobs"  # what --knobs asks for, on the leading cells
     NUMERICS = "numerics"  # losses beside fp32's, at a learning rate that moves the weights
     RACE = "race"
 
@@ -150,6 +152,24 @@ class WorkloadFacts(Record):
     notes: tuple[str, ...] = ()
 
 
+class Compilation(Record):
+    """What torch.compile did in a trial, from torch._dynamo's own counters.
+
+    seconds: time that compiling took, forward and backward. graphs: compilations, backward ones too. graph_breaks: how
+    often a graph ended at what cannot be compiled, at one place again each time that it was compiled. recompilations:
+    of code that was compiled before, for another shape or value. at_limit: some code was compiled as often as PyTorch
+    allows (torch._dynamo.config.recompile_limit), and runs uncompiled for what comes next. timed_steps: timed steps in
+    which something was still compiled, and whose time holds that.
+    """
+
+    seconds: float
+    graphs: int
+    graph_breaks: int
+    recompilations: int
+    at_limit: bool = False
+    timed_steps: int = 0
+
+
 class Trial(Record):
     """One training config measured in one child process.
 
@@ -166,6 +186,7 @@ class Trial(Record):
     predicted_peak_bytes: what the memory fit expected of this batch, larger than those measured before it; None where
     nothing was predicted. largest_tensor_elements: of the worst case, where it was watched.
     repeated: measured again, since the trial before it was disturbed: both stand in the journal.
+    compilation: what was compiled in the child up to the trial's end; None where nothing is.
     """
 
     number: int
@@ -184,6 +205,7 @@ class Trial(Record):
     gave_up: bool = False
     skipped_updates: int = 0
     losses: tuple[float, ...] = ()
+    compilation: Compilation | None = None
     state: DeviceState = DeviceState()
     energy: Energy | None = None
     predicted_peak_bytes: int | None = None
@@ -248,7 +270,8 @@ class RunRecord(Record):
     """Everything a run leaves. baseline and recommendation are None where the run ended before them.
 
     profile: why a step takes its time; None where none was taken. search: the search's name; empty where a step was
-    profiled and nothing searched. objective: what the recommended config is the best in. job: None for the profile of a
+    profiled and nothing searched. objective: what the recommended config is the best in. knobs: the extra
+    knobs that were asked for. job: None for the profile of a
     trace recorded elsewhere.
     """
 
@@ -264,6 +287,7 @@ class RunRecord(Record):
     spent_s: float
     search: str
     objective: Literal["throughput", "memory", "energy"] = "throughput"
+    knobs: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     not_tried: tuple[TrainingConfig, ...] = ()
     baseline: TrainingConfig | None = None

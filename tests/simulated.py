@@ -23,6 +23,7 @@ class SimulatedBench:
         noise: float = 0.0,
         seed: int = 0,
         first_start_s: float = 0.0,
+        start_s: Callable[[TrainingConfig], float] = lambda config: 0.0,
         fails: Callable[[TrainingConfig], Outcome] = lambda config: Outcome.OK,
         losses: Callable[[TrainingConfig], float] = lambda config: 2.0,
         memory_limit_bytes: int | None = None,
@@ -41,6 +42,7 @@ class SimulatedBench:
         self._step_s = step_s
         self._noise = noise
         self._first_start_s = first_start_s
+        self._start_s = start_s
         self._dice = random.Random(seed)
         self._fails = fails
         self._losses = losses
@@ -58,7 +60,7 @@ class SimulatedBench:
         timed = outcome is Outcome.OK and not gave_up
         samples = tuple(1000.0 * step_s * self._dice.lognormvariate(0.0, self._noise) for _ in order.steps if timed)
         warm_up_s = 3 * step_s if order.steps else 2 * step_s / config.accumulation_steps
-        duration_s = sum(samples) / 1000.0 + (0.3 + warm_up_s if fresh else 0.0)
+        duration_s = sum(samples) / 1000.0 + (0.3 + self._start_s(config) + warm_up_s if fresh else 0.0)
         if not self.trials:
             duration_s += self._first_start_s
         self.remaining_s -= duration_s

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from autotune.config import KNOBS, Circumstances, Knob, Precision, TrainingConfig
+from autotune.config import EXTRA_KNOBS, KNOBS, Circumstances, Knob, Precision, TrainingConfig, asked_knobs
 from autotune.errors import UsageError
 
 CPU = Circumstances("cpu", effective_batch=4)
@@ -92,6 +92,10 @@ def test_the_baseline_is_an_untuned_loop(where, batch_size, label):
             {"precision": "fp16", "channels_last": True, "cudnn_benchmark": True, "accumulation_steps": 3},
             "fp16 + channels_last + cudnn.benchmark, batch 2 x 3",
         ),
+        (
+            {"precision": "fp32", "optimizer_implementation": "fused", "matmul_precision": "high", "compile": True},
+            "fp32 + fused optimizer + high matmul precision + compile, batch 2",
+        ),
     ],
 )
 def test_labels(fields, label):
@@ -133,10 +137,13 @@ def test_yaml_round_trip(tmp_path):
     for config in (
         TrainingConfig.baseline(CPU),
         TrainingConfig(batch_size=4, accumulation_steps=4, precision=Precision.BF16, cudnn_benchmark=True),
+        TrainingConfig(batch_size=4, compile=True),
+        TrainingConfig(batch_size=4, optimizer_implementation="fused", matmul_precision="high"),
     ):
         config.save(path)
         assert TrainingConfig.load(path) == config
-        assert list(yaml.safe_load(path.read_text(encoding="utf-8"))) == list(TrainingConfig.model_fields)
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert list(written) == [knob.name for knob in KNOBS if not knob.asked_as or config.uses(knob)]
 
 
 @pytest.mark.parametrize(
@@ -187,8 +194,9 @@ def test_autocast_and_scaler_follow_the_precision(precision, dtype):
 def global_flags():
     """Puts torch's global flags back."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    before, products = (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark), torch.get_float32_matmul_precision()
     yield
+    torch.set_float32_matmul_precision(products)
     matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
@@ -209,3 +217,74 @@ def test_the_default_precision_touches_nothing(global_flags):
     model = torch.nn.Identity()
     assert TrainingConfig(batch_size=1, precision="default").apply(model) is model
     assert (torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision) == before
+
+
+def test_what_only_knobs_asks_for_is_written_where_it_is_used_alone():
+    plain = TrainingConfig(batch_size=2)
+    assert set(plain.model_dump(mode="json")) == {knob.name for knob in KNOBS if not knob.asked_as}
+    assert TrainingConfig.model_validate(plain.model_dump(mode="json")) == plain
+    used = TrainingConfig(batch_size=2, compile=True, matmul_precision="medium")
+    assert used.model_dump(mode="json").items() >= {"compile": True, "matmul_precision": "medium"}.items()
+    assert TrainingConfig.model_validate_json(used.model_dump_json()) == used
+
+
+@pytest.mark.parametrize("where", [CPU, CPU_BF16, VOLTA, HOPPER])
+def test_the_baseline_leaves_the_extra_knobs_alone(where):
+    baseline = TrainingConfig.baseline(where)
+    assert not any(baseline.uses(knob) for knob in EXTRA_KNOBS.values())
+    used = baseline.model_copy(update={"compile": True, "optimizer_implementation": "for_loop"})
+    assert used.for_device(where) == used
+
+
+def test_extra_knobs_are_asked_for_by_their_words():
+    assert asked_knobs(["compile", " optimizer", "compile"]) == ("compile", "optimizer")
+    assert asked_knobs("compile, optimizer") == ("compile", "optimizer")
+    with pytest.raises(UsageError, match="knob 'dropout': not one of optimizer, matmul_precision, compile"):
+        asked_knobs(["dropout"])
+
+
+@pytest.mark.parametrize(
+    ("precision", "values"), [("fp32", ["high"]), ("default", []), ("tf32", []), ("bf16", []), ("fp16", [])]
+)
+def test_products_in_tf32_are_tried_only_where_no_precision_means_the_same(precision, values):
+    config = TrainingConfig(batch_size=2, precision=precision)
+    matmul = EXTRA_KNOBS["matmul_precision"]
+    assert [value for value in matmul.candidates(HOPPER) if not matmul.idle_beside(value, config)] == values
+    assert matmul.candidates(CPU) == ()
+    assert matmul.candidates(VOLTA) == ()
+    assert matmul.why_left_out(CPU)
+    assert matmul.why_left_out(VOLTA)
+
+
+def test_reduced_products_are_no_safer_than_the_precision_that_is_like_them():
+    def at(precision: str, matmul: str) -> int:
+        return TrainingConfig(batch_size=2, precision=precision, matmul_precision=matmul).caution()[0]
+
+    assert at("fp32", "highest") == at("fp32", "default") < at("fp32", "high") == at("tf32", "default")
+    assert at("fp32", "medium") == at("bf16", "default") == at("bf16", "high")
+
+
+@pytest.mark.parametrize(
+    ("implementation", "foreach", "fused"),
+    [("default", None, None), ("for_loop", False, False), ("foreach", True, None), ("fused", None, True)],
+)
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_torch_takes_the_optimizers_implementation(implementation, foreach, fused, optimizer):
+    weight = torch.nn.Parameter(torch.ones(3))
+    arguments = TrainingConfig(batch_size=1, optimizer_implementation=implementation).optimizer_arguments()
+    (group,) = optimizer([weight], lr=0.1, **arguments).param_groups
+    assert (group["foreach"], group["fused"]) == (foreach, fused)
+
+
+def test_the_precision_of_products_reaches_torch_beside_a_precision(global_flags):
+    TrainingConfig(batch_size=1, precision="fp32", matmul_precision="high").apply(torch.nn.Identity())
+    assert torch.get_float32_matmul_precision() == "high"
+    assert torch.backends.cuda.matmul.allow_tf32 is True
+    assert torch.backends.cudnn.allow_tf32 is False
+
+
+def test_compile_compiles_the_model_in_place():
+    model = torch.nn.Linear(2, 2)
+    assert TrainingConfig(batch_size=1, compile=True).apply(model) is model
+    assert model._compiled_call_impl is not None
+    assert list(model.state_dict()) == ["weight", "bias"]

@@ -235,3 +235,15 @@ def test_a_dataset_is_read_for_its_key_once() -> None:
     for _ in range(3):
         cache.key("frcnn_mobilenet", photos, "cpu", ())
     assert photos.read == 3
+
+
+def test_knobs_that_are_asked_for_are_measured_and_have_an_answer_of_their_own() -> None:
+    model, photos = tiny.Sleeper(), Photos()
+    plain = _recommend(model, dataset=photos, budget="20s")
+    asked = _recommend(model, dataset=photos, budget="20s", knobs=("optimizer",))
+    assert not asked.from_cache
+    assert (plain.record.knobs, asked.record.knobs) == ((), ("optimizer",))
+    assert asked.optimizer_arguments() == asked.config.optimizer_arguments()
+    torch.optim.AdamW(model.parameters(), **asked.optimizer_arguments())
+    with pytest.raises(autotune.UsageError, match="knob 'warp'"):
+        _recommend(model, dataset=photos, knobs=("warp",))

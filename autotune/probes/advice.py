@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from autotune.config import Precision
+from autotune.config import OptimizerImplementation, Precision
 from autotune.profile_record import Advice, Bound, CeilingKind, Ceilings, Layer, Phase, Profile
 from autotune.ranges import INPUTS
 
@@ -104,19 +104,22 @@ def _savings(profile: Profile) -> Iterator[_Saving]:
 
 
 def _launching_less(profile: Profile, network: list[Layer], update: list[Layer]) -> Iterator[_Saving]:
+    config = profile.config
     # On a CPU what comes after the step's last operator, the end of the update, stands in no layer.
     after_ms = max(0.0, profile.host_ms - sum(each.host_wait_ms for each in profile.layers))
     sentence = "if nothing waited for Python, elementwise work were fused away and the rest came down to the ceilings"
     compiled = _Saving("compile", "true", sentence)
     _down_to(compiled, network, lambda layer: 0.0 if _fusible(layer) else _floor(layer))
     compiled.add(Bound.HOST, after_ms)
-    yield _without_waits(compiled, profile.layers)
+    if config is None or not config.compile:
+        yield _without_waits(compiled, profile.layers)
     if profile.device_type == "cuda":
         graphs = _Saving("cuda_graphs", "true", "if the step were replayed as one graph, which wants fixed shapes")
         yield _without_waits(graphs, profile.layers)
     fused = _Saving("optimizer", "fused", "if the whole update cost nothing")
     fused.add(Bound.HOST, after_ms)
-    yield _without_waits(_down_to(fused, update, lambda layer: 0.0), update)
+    if config is None or config.optimizer_implementation is not OptimizerImplementation.FUSED:
+        yield _without_waits(_down_to(fused, update, lambda layer: 0.0), update)
 
 
 def _down_to(saving: _Saving, layers: list[Layer], floor_ms: Callable[[Layer], float]) -> _Saving:

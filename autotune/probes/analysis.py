@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from autotune.config import Precision, TrainingConfig
+from autotune.config import MatmulPrecision, Precision, TrainingConfig
 from autotune.errors import TraceError
 from autotune.nvml_record import NvmlSeries
 from autotune.probes.advice import advice_for
@@ -125,6 +125,9 @@ def _roof(trace: Trace, facts: _Facts, ceilings: Ceilings) -> Roof:
         return Roof(ceilings)
     precision = (facts.config.precision if facts.config else None) or Precision.DEFAULT
     matrix, convolution = _PRECISE.get(precision, (False, precision is not Precision.FP32))
+    products = facts.config.matmul_precision if facts.config else MatmulPrecision.DEFAULT
+    if products is not MatmulPrecision.DEFAULT:
+        matrix = products is not MatmulPrecision.HIGHEST
     return Roof(ceilings, tf32_matrix=matrix, tf32_convolution=convolution)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autotune.config import Precision, TrainingConfig
-from autotune.reports.snippet import CHANNELS_LAST_INPUT, training_snippet
+from autotune.reports.snippet import CHANNELS_LAST_INPUT, extra_flags, optimizer_line, training_snippet
 
 __all__ = ["Example", "examples"]
 
@@ -50,6 +50,7 @@ def _torchvision(config: TrainingConfig, device_type: str) -> Iterator[str]:
         yield "# no flag for channels_last: take it from plain PyTorch, after the model is made"
     if config.cudnn_benchmark:
         yield "# no flag for cuDNN: torch.backends.cudnn.benchmark = True at the top of train.py"
+    yield from (f"# no flag for {what}: {line}" for what, line in _beyond(config))
 
 
 def _global_flags(config: TrainingConfig, device_type: str) -> Iterator[str]:
@@ -57,12 +58,27 @@ def _global_flags(config: TrainingConfig, device_type: str) -> Iterator[str]:
         tf32 = config.precision is Precision.TF32
         yield f"torch.backends.cuda.matmul.allow_tf32 = {tf32}"
         yield f"torch.backends.cudnn.allow_tf32 = {tf32}"
+    yield from extra_flags(config)
+
+
+def _beyond(config: TrainingConfig) -> Iterator[tuple[str, str]]:
+    """(what, the line of code) for the knobs that no framework's command line has a word for."""
+    for line in extra_flags(config):
+        yield "matmul precision", line
+    if config.compile:
+        yield "compile", "model.compile() after the model is made"
+    if arguments := config.optimizer_arguments():
+        words = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        yield "the optimizer's code", f"give torch.optim's class {words}"
 
 
 def _model_format(config: TrainingConfig) -> Iterator[str]:
     if config.channels_last:
         yield "model = model.to(memory_format=torch.channels_last)"
         yield from CHANNELS_LAST_INPUT
+    if config.compile:
+        yield "model.compile()"
+    yield from optimizer_line(config)
 
 
 def _lightning(config: TrainingConfig, device_type: str) -> Iterator[str]:
@@ -126,5 +142,10 @@ def _ultralytics(config: TrainingConfig, device_type: str) -> Iterator[str]:
         yield "# no argument for channels_last: model.model.to(memory_format=torch.channels_last) in a script"
     if config.cudnn_benchmark:
         yield "# no argument for cuDNN: deterministic=False, and torch.backends.cudnn.benchmark = True in a script"
+    for what, line in _beyond(config):
+        if what == "compile":
+            yield "# compile=True among the arguments compiles the model"
+        else:
+            yield f"# no argument for {what}: {line}"
     if config.accumulation_steps > 1:
         yield "# it accumulates less during its warm-up epochs"

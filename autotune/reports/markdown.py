@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autotune.records import RunRecord, VerdictKind
-from autotune.reports import pareto, profile_markdown, sentences
+from autotune.reports import knob_sentences, pareto, profile_markdown, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.markup import bullets, escape, folded, table
 from autotune.reports.snippet import training_snippet
@@ -38,6 +38,7 @@ def _parts(record: RunRecord) -> Iterator[str]:
     yield folded(pareto.heading(found), table(pareto.HEADERS, pareto.rows(record, found)))
     if record.profile:
         yield profile_markdown.section(record.profile)
+    yield bullets(knob_sentences.compiled(record), heading="Compiled:")
     yield bullets(record.workload.notes if record.workload else ())
     last = (
         folded("Failed", bullets(sentences.failures(record))),

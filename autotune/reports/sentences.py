@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from autotune.config import TrainingConfig
 from autotune.records import Machine, Outcome, RunRecord, Status
-from autotune.reports import drift, profile_sentences
+from autotune.reports import drift, knob_sentences, profile_sentences
+from autotune.reports.batch_sentences import divisors_hint
 from autotune.reports.energy_sentences import energy
 from autotune.reports.memory_sentences import memory_fit
 from autotune.reports.si import GIB
@@ -72,7 +73,7 @@ def failures(record: RunRecord) -> list[str]:
 
 def left_out(record: RunRecord) -> list[str]:
     """What was not measured, and why."""
-    lines = list(record.left_out)
+    lines = [*record.left_out, *filter(None, [knob_sentences.suggestion(record), divisors_hint(record)])]
     if record.not_tried:
         labels = [config.label() for config in record.not_tried[:_NOT_TRIED_SHOWN]]
         more = len(record.not_tried) - len(labels)

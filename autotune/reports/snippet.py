@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autotune.config import Precision, TrainingConfig
+from autotune.config import MatmulPrecision, Precision, TrainingConfig
 
-__all__ = ["CHANNELS_LAST_INPUT", "training_snippet"]
+__all__ = ["CHANNELS_LAST_INPUT", "extra_flags", "optimizer_line", "training_snippet"]
 
 # Detectors batch their images themselves, so that only here can the batch be turned.
 CHANNELS_LAST_INPUT = (
@@ -37,11 +37,28 @@ def _settings(config: TrainingConfig, device_type: str) -> Iterator[str]:
         yield f"torch.backends.cudnn.allow_tf32 = {tf32}"
     if config.cudnn_benchmark is not None:
         yield f"torch.backends.cudnn.benchmark = {config.cudnn_benchmark}"
+    yield from extra_flags(config)
     yield f'model = model.to("{device_type}"{", memory_format=torch.channels_last" if config.channels_last else ""})'
     if config.channels_last:
         yield from CHANNELS_LAST_INPUT
+    if config.compile:
+        yield "model.compile()"
+    yield from optimizer_line(config)
     if config.precision is Precision.FP16:
         yield f'scaler = torch.amp.GradScaler("{device_type}")'
+
+
+def extra_flags(config: TrainingConfig) -> Iterator[str]:
+    """torch's global flags that only --knobs tries."""
+    if config.matmul_precision is not MatmulPrecision.DEFAULT:
+        yield f'torch.set_float32_matmul_precision("{config.matmul_precision}")'
+
+
+def optimizer_line(config: TrainingConfig) -> Iterator[str]:
+    """A comment, since which optimizer it is the reader knows."""
+    if arguments := config.optimizer_arguments():
+        words = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        yield f"# optimizer = torch.optim.AdamW(..., {words}), or SGD with the same"
 
 
 def _step(config: TrainingConfig, device_type: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from autotune.records import Outcome, RunRecord
-from autotune.reports import pareto, profile_sentences, profile_terminal, sentences
+from autotune.reports import knob_sentences, pareto, profile_sentences, profile_terminal, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.plain import printable
 from autotune.reports.profile_caveats import weakened
@@ -56,6 +56,7 @@ def _parts(record: RunRecord) -> Iterator[str]:
     yield _table(record)
     yield _front(record)
     yield _profile(record)
+    yield _section("Compiled", knob_sentences.compiled(record))
     yield _section("Notes", [*(record.workload.notes if record.workload else ()), *sentences.course(record)])
     yield _section("Failed", sentences.failures(record))
     yield _section("Left out", sentences.left_out(record))

@@ -11,11 +11,8 @@ from autotune.records import RunRecord, Trial
 
 __all__ = ["render"]
 
-_COLUMNS = (
-    "number",
-    "stage",
-    "block",
-    *(knob.name for knob in KNOBS),
+_BEFORE = ("number", "stage", "block")
+_AFTER = (
     "outcome",
     "median_images_per_second",
     "samples",
@@ -38,13 +35,16 @@ def render(record: RunRecord) -> str:
 
 
 def _frame(record: RunRecord) -> pd.DataFrame:
+    # A knob that --knobs alone tries is a column where a trial has used it.
+    used = [knob for knob in KNOBS if not knob.asked_as or any(trial.config.uses(knob) for trial in record.trials)]
+    columns = [*_BEFORE, *(knob.name for knob in used), *_AFTER]
     # Objects, so that an integer column with an absent value stays one of integers.
-    return pd.DataFrame([_row(trial) for trial in record.trials], columns=list(_COLUMNS), dtype=object)
+    return pd.DataFrame([_row(trial) for trial in record.trials], columns=columns, dtype=object)
 
 
 def _row(trial: Trial) -> dict[str, Any]:
     return {
-        **trial.model_dump(mode="json", include=set(_COLUMNS)),
+        **trial.model_dump(mode="json", include={*_BEFORE, *_AFTER}),
         **trial.config.model_dump(mode="json"),
         "median_images_per_second": trial.median_images_per_second,
         "samples": len(trial.step_ms),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from autotune.config import Circumstances, TrainingConfig
 from autotune.errors import AutotuneError
 from autotune.probes.device_state import StateProbe
-from autotune.records import Job, Machine, Outcome, Stage, Trial, WorkloadFacts
+from autotune.records import Compilation, Job, Machine, Outcome, Stage, Trial, WorkloadFacts
 from autotune.tuner.journal import Journal
 from autotune.tuner.session import Server, Session, TrialFailed
 
@@ -22,6 +22,9 @@ _WARMUP_STEPS_AT_MOST = 10
 _MEMORY_STEPS = 2
 # A step that beats the one before it on the same images by more than this says that the time had not settled yet.
 _SETTLED = 0.95
+# A step that compiles may take this share of what is left of the budget beyond its own limit, and this at least.
+_COMPILING_SHARE = 0.5
+_COMPILING_AT_LEAST_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -185,9 +188,11 @@ class LiveBench:
             kept = self._kept.pop(order.config, None) if order.stage is not Stage.NUMERICS else None
             session = kept or self._start(order.config)
             cpu_before_s = session.cpu_s()
-            partial.take(session, order, probe)
+            partial.take(session, replace(order, step_timeout_s=self._step_timeout_s(order)), probe)
         except TrialFailed as failure:
             outcome, detail = failure.outcome, failure.detail
+            if outcome is Outcome.TIMEOUT and order.config.compile:
+                detail += ", compiling included; a larger --budget leaves it more time"
         except BaseException:
             probe.close()
             if session is not None:
@@ -220,12 +225,18 @@ class LiveBench:
             gave_up=partial.gave_up,
             skipped_updates=partial.skipped_updates,
             losses=partial.losses,
+            compilation=partial.compilation,
             state=state,
             energy=probe.energy,
             predicted_peak_bytes=order.predicted_bytes,
             largest_tensor_elements=partial.largest_tensor_elements,
             duration_s=time.monotonic() - began_s,
         )
+
+    def _step_timeout_s(self, order: Order) -> float:
+        if not order.config.compile:
+            return order.step_timeout_s
+        return order.step_timeout_s + max(_COMPILING_AT_LEAST_S, _COMPILING_SHARE * self.remaining_s)
 
     def _start(self, config: TrainingConfig) -> Session:
         """A fresh child; where an earlier trial took the server with it, from a fresh server."""
@@ -260,6 +271,9 @@ class _Partial:
         self.skipped_updates = 0
         self.losses: tuple[float, ...] = ()
         self.largest_tensor_elements: int | None = None
+        self._compilation: Compilation | None = None
+        self._compiling_steps = 0
+        self._compiled = False
         self._skipped = False
         self._stalls: list[int] = []
 
@@ -290,6 +304,7 @@ class _Partial:
                 self.warmup_ms.append(taken)
                 probe.begin_timed()
                 taken = self._step(session, number, order)
+            self._compiling_steps += self._compiled
             self.step_ms.append(taken)
             self.steps.append(number)
             self.skipped_updates += self._skipped
@@ -314,6 +329,17 @@ class _Partial:
             settled = self._settled(taken)
             self.warmup_ms.append(taken)
         self.gave_up = self._too_slow(order)
+        if order.config.compile and not self.gave_up:
+            # What is compiled anew for the shapes of the later steps should not be in their time.
+            for number in (*order.steps[1:], order.steps.start):
+                self.warmup_ms.append(self._step(session, number, order))
+
+    @property
+    def compilation(self) -> Compilation | None:
+        """What the child has compiled up to the last step."""
+        if self._compilation is None:
+            return None
+        return self._compilation.model_copy(update={"timed_steps": self._compiling_steps})
 
     def _too_slow(self, order: Order) -> bool:
         return order.give_up_ms is not None and self.warmup_ms[-1] > order.give_up_ms
@@ -326,6 +352,7 @@ class _Partial:
         answer = session.step(number, order.step_timeout_s, watch_tensors=order.watch_tensors)
         if first:
             self.startup_s = answer.began_s - session.ordered_s
+        self._compilation, self._compiled = answer.compilation, answer.compiled
         self._skipped = answer.skipped
         self.largest_tensor_elements = answer.largest_tensor_elements
         self.peak_memory_bytes = max(self.peak_memory_bytes or 0, answer.peak_memory_bytes)

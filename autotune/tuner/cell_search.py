@@ -10,14 +10,16 @@ import math
 import random
 from statistics import fmean, median
 
-from autotune.config import Precision, TrainingConfig
+from autotune.config import Knob, TrainingConfig
 from autotune.errors import DeviceError
 from autotune.records import Outcome, Recommended, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order, fail_if_unusable
 from autotune.tuner.cell import Cell
+from autotune.tuner.extra_search import CELLS_AT_MOST, try_extra_knobs
 from autotune.tuner.ladder import Ladder
 from autotune.tuner.numerics import STEPS, is_reduced, objection, reference
 from autotune.tuner.objective import Objective
+from autotune.tuner.promise import is_hopeless
 from autotune.tuner.race import Race, Side
 from autotune.tuner.search import Findings
 from autotune.tuner.space import Space
@@ -77,7 +79,8 @@ class _Run:
         self.overheads_s: dict[TrainingConfig, float] = {}
         self.racers: list[TrainingConfig] = []
         self.not_tried: list[TrainingConfig] = []
-        self.unsound: set[Precision | None] = set()
+        self.unsound: set[object] = set()  # arithmetic
+        self.unraceable: set[TrainingConfig] = set()
         self.notes: list[str] = []
 
     def findings(self) -> Findings:
@@ -91,6 +94,7 @@ class _Run:
             for cell in cells:
                 self._screen(cell)
             self._climb_down(cells)
+            self._try_extra_knobs(cells)
             self._repeat()
             self._leave_out_the_unsound()
         result, config = self._decide()
@@ -250,7 +254,7 @@ class _Run:
 
     def _is_usable(self, trial: Trial) -> bool:
         fits = self.limit_bytes is None or (trial.peak_memory_bytes or 0) <= self.limit_bytes
-        sound = trial.config.precision not in self.unsound
+        sound = trial.config.arithmetic not in self.unsound and trial.config not in self.unraceable
         return trial.outcome is Outcome.OK and bool(trial.step_ms) and fits and sound
 
     def _repeat(self) -> None:
@@ -273,19 +277,19 @@ class _Run:
 
     def _leave_out_the_unsound(self) -> None:
         """Hold the losses of each reduced precision that would race against fp32's, and go on without what fails."""
-        checked: set[Precision | None] = {self.baseline.config.precision}
+        checked: set[object] = {self.baseline.config.arithmetic}
         plain: Trial | None = None
-        while due := [config for config in self.racers if is_reduced(config) and config.precision not in checked]:
+        while due := [config for config in self.racers if is_reduced(config) and config.arithmetic not in checked]:
             config = due[0]
-            checked.add(config.precision)
+            checked.add(config.arithmetic)
             if not self._affordable():
-                self.notes.append(f"numerics: the budget left no time to check {config.precision} against fp32")
+                self.notes.append(f"numerics: the budget left no time to check {_words(config)} against fp32")
                 continue
             plain = plain or self._losses(reference(self.baseline.config))
             reason = objection(self._losses(config), plain)
             if reason is not None:
-                self.unsound.add(config.precision)
-                self.notes.append(f"{config.precision}: {reason}")
+                self.unsound.add(config.arithmetic)
+                self.notes.append(f"{_words(config)}: {reason}")
                 self._choose(config)
 
     def _losses(self, config: TrainingConfig) -> Trial:
@@ -330,8 +334,55 @@ class _Run:
                     ladder.take(self._gain(trial) if self._is_usable(trial) else -math.inf)
 
     def _cells_gain(self, cell: Cell) -> float:
-        own = [each for each in self._usable() if Cell(each.config) == cell]
-        return max(map(self._gain, own), default=-math.inf)
+        return max(map(self._gain, self._of(cell)), default=-math.inf)
+
+    def _of(self, cell: Cell) -> list[Trial]:
+        return [each for each in self._usable() if Cell(each.config) == cell]
+
+    def _try_extra_knobs(self, cells: list[Cell]) -> None:
+        """What --knobs asks for, on the fastest config of the leading cells."""
+        if not self.space.extra_knobs:
+            return
+        fastest = [max(own, key=self._gain) for cell in cells if (own := self._of(cell))]
+        lead = max(map(self._gain, fastest))
+        near = sorted((each for each in fastest if self._gain(each) >= lead - _CLOSE), key=self._gain, reverse=True)
+        try_extra_knobs(
+            self.space,
+            [trial.config for trial in near[:CELLS_AT_MOST]],
+            lambda config: self.trials.get(config) or self._try(Cell(config), config, Stage.KNOBS),
+            lambda trial: self._gain(trial) if self._is_usable(trial) else -math.inf,
+            self._is_hopeless,
+        )
+        self._weigh_compiled()
+
+    def _is_hopeless(self, knob: Knob, leader: TrainingConfig) -> bool:
+        reason = is_hopeless(self.space.profile, knob, median(self.trials[leader].step_ms))
+        if reason is not None and reason not in self.notes:
+            self.notes.append(reason)
+        return reason is not None
+
+    def _weigh_compiled(self) -> None:
+        """Start what is compiled and close to the fastest once more: only the first start compiles all of it. What even
+        then takes too long for a race is left out of it, or it would take the verdict with it."""
+        for trial in [each for each in self._close() if each.config.compile and each.stage is Stage.KNOBS]:
+            config = trial.config
+            if self._affordable():
+                self.bench.release(config)
+                again = self._measure(Stage.KNOBS, config, self.steps, block=1)
+                if again.outcome is not Outcome.OK:
+                    self.trials[config] = again
+                    self._choose(config)
+                    continue
+                self.repeats.setdefault(config, []).append(again)
+            race = self._race([config])
+            if race.least_s() > self.bench.remaining_s:
+                self.unraceable.add(config)
+                enough_s = math.ceil(self.budget_s + 1.2 * (race.most_s() - self.bench.remaining_s))
+                self.notes.append(
+                    f"{config.label()}: {math.exp(self._gain(trial)):.2f}x as fast as your baseline in one trial, but "
+                    f"compiling takes too long for a race within the budget; --budget {enough_s}s would do"
+                )
+            self._choose(config)
 
     def _decide(self) -> tuple[Verdict, TrainingConfig]:
         baseline = self.baseline.config
@@ -389,3 +440,9 @@ class _Run:
         """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake."""
         timed = [trial, *self.repeats.get(trial.config, ())]
         return fmean(self.objective.measure.log_ratio(self.baseline, each) for each in timed)
+
+
+def _words(config: TrainingConfig) -> str:
+    """What a config computes with: its precision alone, where no compiler and no other product has a part in it."""
+    plain = TrainingConfig(batch_size=config.batch_size, precision=config.precision)
+    return str(config.precision) if plain.arithmetic == config.arithmetic else config.settings_label()

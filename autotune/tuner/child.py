@@ -28,6 +28,7 @@ import torch
 from autotune.config import TrainingConfig
 from autotune.errors import AutotuneError
 from autotune.probes.clock import timed
+from autotune.probes.compilation import compilation
 from autotune.probes.largest_tensor import with_largest_tensor
 from autotune.probes.memory import limit_memory, memory_stalls, peak_memory_bytes
 from autotune.records import Machine, Outcome
@@ -117,16 +118,20 @@ class _Child:
             # The second micro-batch of an accumulated step meets the gradients of the first.
             items = pool.worst_case(self.config.batch_size) * min(2, self.config.accumulation_steps)
         scale = step.loss_scale
+        before = compilation() if self.config.compile else None
         began_s = time.monotonic()
         loss, milliseconds = timed(lambda: step(items, number or 0), self.device)
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss is {loss.item()} in step {number or 0}")
+        so_far = compilation() if self.config.compile else None
         return {
             "ms": milliseconds,
             "skipped": step.loss_scale < scale,
             "stalls": memory_stalls(self.device),
             "peak_memory_bytes": peak_memory_bytes(self.device),
             "began_s": began_s,
+            "compiled": so_far is not None and before is not None and so_far.graphs > before.graphs,
+            "compilation": so_far.model_dump(mode="json") if so_far else None,
         }
 
     def _numerics(self, steps: int) -> dict[str, Any]:
@@ -174,11 +179,19 @@ def classify(error: BaseException) -> tuple[Outcome, str]:
         return Outcome.CRASHED, text
     if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)):
         return Outcome.OUT_OF_MEMORY, text
+    if _is_of_the_compiler(error):
+        return Outcome.UNSUPPORTED, f"torch.compile fails: {detail}"
     if isinstance(error, NotImplementedError) or (
         isinstance(error, RuntimeError | ValueError) and _UNSUPPORTED.search(str(error))
     ):
         return Outcome.UNSUPPORTED, detail
     return Outcome.CRASHED, detail
+
+
+def _is_of_the_compiler(error: BaseException) -> bool:
+    """By the module of its class: importing torch._dynamo takes seconds, and most trials do without."""
+    modules = (each.__module__ for each in type(error).__mro__)
+    return any(module.startswith(("torch._dynamo.", "torch._inductor.")) for module in modules)
 
 
 def _end_with_the_server() -> None:

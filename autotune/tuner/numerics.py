@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import fmean
 
-from autotune.config import Precision, TrainingConfig
+from autotune.config import MatmulPrecision, OptimizerImplementation, Precision, TrainingConfig
 from autotune.records import Outcome, Trial
 
 __all__ = ["STEPS", "is_reduced", "objection", "reference"]
@@ -18,13 +18,21 @@ _TOLERANCE = 0.1
 
 
 def is_reduced(config: TrainingConfig) -> bool:
-    """Whether a config computes with fewer bits than fp32 has."""
-    return config.precision in (Precision.TF32, Precision.BF16, Precision.FP16)
+    """Whether a config computes with fewer bits than fp32 has, or with code that a compiler wrote."""
+    reduced = config.precision in (Precision.TF32, Precision.BF16, Precision.FP16)
+    return reduced or config.compile or config.matmul_precision in (MatmulPrecision.HIGH, MatmulPrecision.MEDIUM)
 
 
 def reference(config: TrainingConfig) -> TrainingConfig:
     """The config in plain fp32 that a config's losses are held against."""
-    return config.model_copy(update={"precision": Precision.FP32, "channels_last": False})
+    plain = {
+        "precision": Precision.FP32,
+        "channels_last": False,
+        "optimizer_implementation": OptimizerImplementation.DEFAULT,
+        "matmul_precision": MatmulPrecision.DEFAULT,
+        "compile": False,
+    }
+    return config.model_copy(update=plain)
 
 
 def objection(ours: Trial, plain: Trial) -> str | None:

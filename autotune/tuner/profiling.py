@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.config import TrainingConfig
-from autotune.errors import DeviceError, TraceError
+from autotune.errors import DeviceError, TraceError, UsageError
 from autotune.probes.analysis import profile_of_trace
 from autotune.probes.device_state import StateProbe
 from autotune.probes.nvml import ALL
@@ -45,10 +45,16 @@ def profile_job(
     """The profile under the first of configs that fits into memory; the job is prepared on the server.
 
     directory: where the trace is kept, as trace.json.gz; None for nowhere. say: told what is being done.
-    Raises DeviceError where no config fits or a step does not end well, TraceError where the disk takes no recording.
+    Raises UsageError for a compiled config, DeviceError where no config fits or a step does not end well, TraceError
+    where the disk takes no recording.
     """
     detail = ""
     for config in configs:
+        if config.compile:
+            raise UsageError(
+                f"{config.label()}: what torch.compile fuses belongs to no one layer, and the profile's hooks would "
+                "have it compiled anew; profile the config without compile"
+            )
         try:
             session = server.start(config)
             try:

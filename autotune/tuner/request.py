@@ -22,6 +22,7 @@ class Request:
 
     device: `cpu`, `cuda`, `cuda:N`, or None for CUDA where there is one. baseline: the user's own training config.
     tuned_batch: the effective batch that the user's learning rate was tuned at; None where it is this one.
+    knobs: the extra knobs to try, by the words that ask for them.
     profile: profile the baseline's step before the search.
     """
 
@@ -38,6 +39,7 @@ class Request:
     settings_fixed: bool = False
     objective: Objective = Objective.THROUGHPUT
     tuned_batch: int | None = None
+    knobs: tuple[str, ...] = ()
     profile: bool = False
     command: tuple[str, ...] = field(default=())
 

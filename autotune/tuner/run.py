@@ -52,13 +52,14 @@ def run(
         job = job_of(request, machine.device_type)
         budget_s = request.budget_s or _BUDGET_S[machine.device_type]
         where = circumstances(job, machine)
-        space = Space(where, request.baseline, settings_fixed=request.settings_fixed)
+        space = Space(where, request.baseline, settings_fixed=request.settings_fixed, knobs=request.knobs)
         plan = {
             "name": search.name,
             "objective": request.objective,
             "settings_fixed": request.settings_fixed,
             "budget_s": budget_s,
             "baseline": space.baseline.model_dump(mode="json"),
+            **({"knobs": list(request.knobs)} if request.knobs else {}),
         }
         journal = Journal(journal_path, job, machine, plan, resume=resume) if journal_path else None
         bench = LiveBench(job, machine, journal, budget_s, watch)
@@ -72,6 +73,7 @@ def run(
             spent_s=0.0,
             search=search.name,
             objective=request.objective.value,
+            knobs=request.knobs,
             left_out=space.left_out(),
         )
         directory = journal_path.parent if journal_path else None
@@ -85,6 +87,7 @@ def run(
             record = record.model_copy(update={"workload": workload})
             if request.profile:
                 record = _profiled(record, server, job, space, directory, resume=resume, say=say)
+                space.take(record.profile)
             findings = search.run(bench, space)
             record = record.model_copy(
                 update={

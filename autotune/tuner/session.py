@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +25,7 @@ import psutil
 from autotune import errors
 from autotune.config import TrainingConfig
 from autotune.profile_record import Ceilings
-from autotune.records import Job, Machine, Outcome, WorkloadFacts
+from autotune.records import Compilation, Job, Machine, Outcome, WorkloadFacts
 
 __all__ = ["Server", "Session", "StepAnswer", "TrialFailed"]
 
@@ -46,7 +48,8 @@ class StepAnswer:
     """One step as the child timed it.
 
     skipped: the gradients overflowed in fp16 and the GradScaler left the update out. began_s: monotonic time at which
-    the first forward pass began. largest_tensor_elements: where it was watched.
+    the first forward pass began. compiled: something was compiled in it. compilation: all that
+    the child has compiled so far; None where nothing is. largest_tensor_elements: where it was watched.
     """
 
     ms: float
@@ -55,6 +58,8 @@ class StepAnswer:
     peak_memory_bytes: int
     began_s: float
     largest_tensor_elements: int | None = None
+    compiled: bool = False
+    compilation: Compilation | None = None
 
 
 class Server:
@@ -63,6 +68,8 @@ class Server:
     def __init__(self, device: str | None) -> None:
         """Start a server and ask it for the machine. Raises what the server raises: InstallationError, DeviceError."""
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed with the server
+        # PyTorch makes it where something is compiled: a run that is killed leaves no empty folder.
+        self._compiled = Path(tempfile.gettempdir()) / f"autotune-compiled-{secrets.token_hex(8)}"
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # The package may come from a place that only this process's sys.path knows.
         package_root = str(Path(__file__).resolve().parents[2])
@@ -72,6 +79,8 @@ class Server:
             "PYTHONPATH": os.pathsep.join(filter(None, (package_root, inherited))),
             # A factory that asks torch.cuda.is_available() must not open CUDA in a process that forks later.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+            # A run's own: what an earlier one compiled would make compiling look free.
+            "TORCHINDUCTOR_CACHE_DIR": str(self._compiled),
         }
         loud = bool(os.environ.get("AUTOTUNE_DEBUG"))
         self._process = subprocess.Popen(
@@ -113,6 +122,7 @@ class Server:
                 self._process.kill()
                 self._process.wait()
         self._log.close()
+        shutil.rmtree(self._compiled, ignore_errors=True)
 
     def prepare(self, job: Job) -> WorkloadFacts:
         """Build the model and decode the images. Raises UsageError or DataError as the job deserves."""
@@ -185,7 +195,8 @@ class Session:
         order = {"worst_case": True, "watch_tensors": watch_tensors} if number is None else {"step": number}
         answer = self._ask(order, timeout_s, "no step ended")
         self.steps_taken += 1
-        return StepAnswer(**answer)
+        compiled = answer.pop("compilation")
+        return StepAnswer(**answer, compilation=Compilation.model_validate(compiled) if compiled else None)
 
     def ceilings(self, machine: Machine, timeout_s: float) -> Ceilings:
         """What the device reaches, measured or from the cache; before the first step, while its memory is free.

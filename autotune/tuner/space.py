@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
-from autotune.config import KNOBS, Circumstances, TrainingConfig
+from autotune.config import EXTRA_KNOBS, KNOBS, SETTINGS, Circumstances, Knob, TrainingConfig
+from autotune.profile_record import Profile
+from autotune.tuner.promise import ordered
 
 __all__ = ["Space"]
-
-_BATCH = ("batch_size", "accumulation_steps")
 
 
 class Space:
     """What a search may try.
 
     baseline: the user's own config; None for PyTorch's defaults. settings_fixed: try no other settings and no other
-    batch size than the baseline's, which makes the run an A/A comparison.
+    batch size than the baseline's, which makes the run an A/A comparison. knobs: the words of the extra knobs to try.
     """
 
     def __init__(
-        self, where: Circumstances, baseline: TrainingConfig | None = None, *, settings_fixed: bool = False
+        self,
+        where: Circumstances,
+        baseline: TrainingConfig | None = None,
+        *,
+        settings_fixed: bool = False,
+        knobs: Sequence[str] = (),
     ) -> None:
+        # In the order in which they are declared: compiling, which takes longest, comes last.
+        self.extra_knobs = tuple(knob for word, knob in EXTRA_KNOBS.items() if word in knobs)
         self.where = where
         self.baseline = baseline.for_device(where) if baseline else TrainingConfig.baseline(where)
         self.settings_fixed = settings_fixed
+        self.profile: Profile | None = None
+
+    def take(self, profile: Profile | None) -> None:
+        """Let the profile of the baseline's step say what is tried first, and what need not be tried."""
+        self.profile = profile
 
     def baselines(self) -> Iterator[TrainingConfig]:
         """The baseline, then the same with ever smaller divisors of the effective batch, for where it does not fit."""
@@ -34,14 +46,21 @@ class Space:
 
     def settings(self, baseline: TrainingConfig) -> Iterator[TrainingConfig]:
         """Every combination of settings at the baseline's batch size but the baseline, the most promising first."""
-        if self.settings_fixed:
-            return
-        knobs = [knob for knob in KNOBS if knob.name not in _BATCH]
-        values = [knob.candidates(self.where) or (None,) for knob in knobs]
+        if not self.settings_fixed:
+            yield from ordered(self._combinations(baseline), self.profile.advice if self.profile else ())
+
+    def _combinations(self, baseline: TrainingConfig) -> Iterator[TrainingConfig]:
+        values = [knob.candidates(self.where) or (None,) for knob in SETTINGS]
         for combination in product(*values):
-            config = baseline.model_copy(update=dict(zip((knob.name for knob in knobs), combination, strict=True)))
+            config = baseline.model_copy(update=dict(zip((knob.name for knob in SETTINGS), combination, strict=True)))
             if config != baseline:
                 yield config
+
+    def with_knob(self, config: TrainingConfig, knob: Knob) -> Iterator[TrainingConfig]:
+        """The config with each other value of an extra knob that changes anything."""
+        for value in (*knob.candidates(self.where), knob.baseline(self.where)):
+            if value != getattr(config, knob.name) and not knob.idle_beside(value, config):
+                yield config.model_copy(update={knob.name: value})
 
     def configs(self) -> list[TrainingConfig]:
         """Every config there is: all settings at every divisor of the effective batch."""
@@ -50,7 +69,8 @@ class Space:
 
     def left_out(self) -> tuple[str, ...]:
         """Why knobs, or some of their values, are not tried here."""
-        return tuple(reason for knob in KNOBS if (reason := knob.why_left_out(self.where)))
+        tried = [knob for knob in KNOBS if not knob.asked_as or knob in self.extra_knobs]
+        return tuple(reason for knob in tried if (reason := knob.why_left_out(self.where)))
 
     def ladder(self, config: TrainingConfig) -> Iterator[TrainingConfig]:
         """The same settings at every divisor of the effective batch, the largest first."""

@@ -39,10 +39,11 @@ class OptimizerStep:
         self.model = config.apply(model.to(device))
         self.scaler = config.grad_scaler(device.type)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        implementation: dict[str, Any] = {**config.optimizer_arguments()}
         self.optimizer: torch.optim.Optimizer = (
-            torch.optim.AdamW(trainable, lr=learning_rate)
+            torch.optim.AdamW(trainable, lr=learning_rate, **implementation)
             if job.optimizer == "adamw"
-            else torch.optim.SGD(trainable, lr=learning_rate, momentum=0.9)
+            else torch.optim.SGD(trainable, lr=learning_rate, momentum=0.9, **implementation)
         )
 
     @property

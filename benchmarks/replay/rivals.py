@@ -14,7 +14,7 @@ from collections.abc import Callable
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from autotune.config import KNOBS, Precision, TrainingConfig
+from autotune.config import SETTINGS, Precision, TrainingConfig
 from autotune.tuner.space import Space
 from benchmarks.replay.replayed import ReplayBench
 
@@ -69,9 +69,7 @@ def one_factor(bench: ReplayBench, space: Space) -> TrainingConfig:
         before = len(times)
         for config in space.ladder(_fastest(times, space)):
             try_(config)
-        for knob in KNOBS:
-            if knob.name in ("batch_size", "accumulation_steps"):
-                continue
+        for knob in SETTINGS:
             best = _fastest(times, space)
             for value in knob.candidates(space.where):
                 try_(best.model_copy(update={knob.name: value}))
@@ -102,7 +100,7 @@ def _tpe(bench: ReplayBench, space: Space, sampler: optuna.samplers.BaseSampler,
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="minimize", sampler=sampler)
-    settings = [knob for knob in KNOBS if knob.name not in ("batch_size", "accumulation_steps")]
+    settings = list(SETTINGS)
     knobs = [knob for knob in settings if knob.candidates(space.where)]
     sizes = sorted(config.batch_size for config in space.ladder(space.baseline))
     tried: dict[int, TrainingConfig] = {}

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import nn
 
-from autotune.config import Precision, TrainingConfig
+from autotune.config import MatmulPrecision, OptimizerImplementation, Precision, TrainingConfig
 from autotune.reports.frameworks import examples
 
 CONFIGS = [
@@ -18,6 +18,11 @@ CONFIGS = [
         batch_size=2, accumulation_steps=steps, precision=precision, channels_last=nhwc, cudnn_benchmark=benchmark
     )
     for steps, precision, nhwc, benchmark in itertools.product((1, 4), Precision, (True, False), (True, False, None))
+]
+
+CONFIGS += [
+    TrainingConfig(batch_size=2, optimizer_implementation=implementation, matmul_precision=products, compile=compiled)
+    for implementation, products, compiled in itertools.product(OptimizerImplementation, MatmulPrecision, (True, False))
 ]
 
 
@@ -113,3 +118,17 @@ def test_what_a_framework_has_no_word_for_is_said(framework):
     comments = " ".join(line for line in code(config, framework).splitlines() if line.startswith("#"))
     for word in ("bf16", "channels_last", "cuDNN"):
         assert word in comments
+
+
+@pytest.mark.parametrize("name", [each.name for each in examples(CONFIGS[0], "cuda")])
+def test_every_framework_says_the_knobs_that_only_knobs_asks_for(name):
+    plain = TrainingConfig(batch_size=2, precision="fp32")
+    used = TrainingConfig(
+        batch_size=2, precision="fp32", optimizer_implementation="fused", matmul_precision="high", compile=True
+    )
+    more = set(code(used, name).splitlines()) - set(code(plain, name).splitlines())
+    text = "\n".join(more)
+    assert len(more) == 3
+    assert "compile" in text
+    assert "fused" in text
+    assert "high" in text

@@ -28,7 +28,15 @@ def test_each_trial_is_a_row_that_pandas_reads_back(any_record):
 
 def test_every_knob_is_a_column():
     header = next(csv.reader(io.StringIO(trials_csv.render(faster()))))
-    assert {knob.name for knob in KNOBS} <= set(header)
+    assert {knob.name for knob in KNOBS if not knob.asked_as} <= set(header)
+
+
+def test_a_knob_that_is_asked_for_is_a_column_where_a_trial_used_it():
+    compiled = BASELINE.model_copy(update={"compile": True})
+    rows = list(csv.DictReader(io.StringIO(trials_csv.render(run_record([ok(BASELINE, 9.0), ok(compiled, 8.0)])))))
+    assert [row["compile"] for row in rows] == ["", "True"]
+    assert "optimizer_implementation" not in rows[0]
+    assert "compile" not in trials_csv.render(faster()).splitlines()[0].split(",")
 
 
 def test_absent_values_are_empty_and_whole_numbers_stay_whole():

@@ -105,7 +105,7 @@ def test_what_failed_for_good_is_known_and_what_may_be_mended_is_measured_again(
     journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
     known = {stage for number, stage in enumerate(Stage) if journal.find((stage, CONFIG, number))}
     journal.close()
-    assert known == {Stage.MEMORY, Stage.SETTINGS, Stage.BATCH_SIZES, Stage.NUMERICS}
+    assert known == {Stage.MEMORY, Stage.SETTINGS, Stage.BATCH_SIZES, Stage.KNOBS, Stage.NUMERICS}
 
 
 def test_the_races_last_block_is_measured_again_since_it_may_be_half_a_block(tmp_path: Path) -> None:

@@ -139,3 +139,9 @@ def test_a_config_that_does_not_make_the_effective_batch_is_refused(tiny_data: D
     config = TrainingConfig(batch_size=3, accumulation_steps=1)
     with pytest.raises(UsageError, match="effective batch 4"):
         profile_run(_request(tiny_data, baseline=config))
+
+
+def test_a_compiled_step_is_not_profiled(tiny_data: DataSpec) -> None:
+    compiled = TrainingConfig(batch_size=4, compile=True)
+    with pytest.raises(UsageError, match="profile the config without compile"):
+        profile_run(_request(tiny_data, baseline=compiled))

@@ -32,7 +32,7 @@ def test_a_run_measures_the_baseline_the_settings_the_batch_sizes_and_a_race(tin
     record = run(_request(tiny_data, "sleeper"), watch=seen.append)
     assert record.status is Status.FINISHED
     assert [stage for stage in Stage if any(trial.stage is stage for trial in record.trials)] == [
-        stage for stage in Stage if stage not in (Stage.MEMORY, Stage.NUMERICS)
+        stage for stage in Stage if stage not in (Stage.MEMORY, Stage.KNOBS, Stage.NUMERICS)
     ], "memory is probed only where it may run short, losses compared only where a precision is reduced"
     assert record.trials[0].stage is Stage.BASELINE
     assert all(trial.config.images_per_step == 4 for trial in record.trials)
@@ -142,3 +142,14 @@ def test_a_gpu_that_is_not_there_is_one_sentence(tiny_data: DataSpec) -> None:
         pytest.skip("a GPU is there")
     with pytest.raises(DeviceError, match="autotune doctor"):
         run(Request(model=ModelSpec(name="tiny:plain"), data=tiny_data, device="cuda"))
+
+
+def test_knobs_that_are_asked_for_are_tried_and_stand_in_the_record(tiny_data: DataSpec) -> None:
+    record = run(_request(tiny_data, "sleeper", knobs=("optimizer", "matmul_precision")))
+    assert record.status is Status.FINISHED
+    assert record.knobs == ("optimizer", "matmul_precision")
+    tried = [trial for trial in record.trials if trial.stage is Stage.KNOBS]
+    assert {trial.config.optimizer_implementation for trial in tried} >= {"fused", "foreach"}
+    assert {trial.outcome for trial in tried} == {Outcome.OK}
+    assert all(trial.config.channels_last for trial in tried), "the other settings are far behind"
+    assert RunRecord.model_validate_json(record.to_json()) == record

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autotune.config import TrainingConfig
 from autotune.probes.device_state import StateProbe
-from autotune.records import Stage
+from autotune.records import Compilation, Stage
 from autotune.tuner.bench import Order, _Partial
 from autotune.tuner.session import StepAnswer
 from records import CPU
@@ -15,15 +17,29 @@ CONFIG = TrainingConfig(batch_size=2, accumulation_steps=1)
 class ScriptedSession:
     """Answers each step with the next time of a list, and with the last one for ever."""
 
-    def __init__(self, *times_ms: float) -> None:
+    def __init__(self, *times_ms: float, compiles: Sequence[int] = ()) -> None:
         self.times_ms = list(times_ms)
+        self.compiles = compiles
+        self.seen: list[int | None] = []
         self.steps_taken = 0
         self.ordered_s = 0.0
 
     def step(self, number: int | None, timeout_s: float, *, watch_tensors: bool) -> StepAnswer:
         taken = self.times_ms[min(self.steps_taken, len(self.times_ms) - 1)]
+        compiled = self.steps_taken in self.compiles
         self.steps_taken += 1
-        return StepAnswer(ms=taken, began_s=1.0, peak_memory_bytes=1, stalls=0, skipped=False)
+        self.seen.append(number)
+        graphs = sum(step < self.steps_taken for step in self.compiles)
+        compilation = Compilation(seconds=3.0, graphs=graphs, graph_breaks=0, recompilations=0)
+        return StepAnswer(
+            ms=taken,
+            began_s=1.0,
+            peak_memory_bytes=1,
+            stalls=0,
+            skipped=False,
+            compiled=compiled,
+            compilation=compilation if self.compiles else None,
+        )
 
 
 def _taken(*times_ms: float, give_up_ms: float = 40.0) -> _Partial:
@@ -54,3 +70,26 @@ def test_a_first_timed_step_that_beats_the_warm_up_was_warm_up_too() -> None:
     taken = _taken(150.0, 90.0, 39.0, 30.0, 20.0, 20.0)
     assert taken.warmup_ms == [150.0, 39.0, 30.0, 20.0]
     assert taken.step_ms == [20.0, 20.0, 20.0]
+
+
+def test_a_compiled_config_warms_up_on_every_step_that_it_is_timed_on() -> None:
+    session = ScriptedSession(9000.0, 5000.0, 30.0, 2000.0, 30.0, compiles=(0, 1, 3))
+    partial = _Partial()
+    order = Order(Stage.KNOBS, CONFIG.model_copy(update={"compile": True}), range(3), give_up_ms=40.0)
+    partial.take(session, order)  # type: ignore[arg-type]
+    assert session.seen == [0, None, 0, 1, 2, 0, 0, 1, 2]
+    assert partial.step_ms == [30.0, 30.0, 30.0]
+    assert partial.compilation == Compilation(seconds=3.0, graphs=3, graph_breaks=0, recompilations=0, timed_steps=0)
+
+
+def test_a_timed_step_in_which_something_is_compiled_is_counted() -> None:
+    session = ScriptedSession(9000.0, 5000.0, 30.0, compiles=(0, 1, 7, 8))
+    partial = _Partial()
+    partial.take(session, Order(Stage.KNOBS, CONFIG.model_copy(update={"compile": True}), range(3)))  # type: ignore[arg-type]
+    assert partial.compilation is not None
+    assert partial.compilation.timed_steps == 2
+    # A child that is warm already counts what it compiles from here on alone.
+    again = _Partial()
+    again.take(session, Order(Stage.RACE, CONFIG.model_copy(update={"compile": True}), range(3)))  # type: ignore[arg-type]
+    assert again.compilation is not None
+    assert again.compilation.timed_steps == 0

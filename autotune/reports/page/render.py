@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from autotune.profile_record import Profile
 from autotune.records import Outcome, RunRecord, Stage
-from autotune.reports import profile_sentences, sentences
+from autotune.reports import knob_sentences, profile_sentences, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.frameworks import examples
 from autotune.reports.layer_tree import module_path
@@ -165,6 +165,7 @@ def _caveats(record: RunRecord) -> list[str]:
 
 def _notes(record: RunRecord) -> list[str]:
     own = list(record.workload.notes) if record.workload else []
+    own += knob_sentences.compiled(record)
     return own + (profile_sentences.notes(record.profile) if record.profile else [])
 
 

@@ -1,0 +1,53 @@
+"""The knobs beyond the settings: tried on what leads once the settings are known, each against leaving it alone.
+
+In all combinations with the settings they would multiply the search. They hardly change which settings are best, and
+cost much, compiling most of all, so that they are tried where it matters: on the fastest config of the leading cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from autotune.config import Knob, TrainingConfig
+from autotune.records import Outcome, Trial
+from autotune.tuner.space import Space
+
+__all__ = ["CELLS_AT_MOST", "try_extra_knobs"]
+
+# On the leading cell and its nearest rival.
+CELLS_AT_MOST = 2
+
+
+def try_extra_knobs(
+    space: Space,
+    leaders: Iterable[TrainingConfig],
+    measure: Callable[[TrainingConfig], Trial | None],
+    gain: Callable[[Trial], float],
+    is_hopeless: Callable[[Knob, TrainingConfig], bool] = lambda knob, leader: False,
+) -> None:
+    """Measure each leader with every asked value of every asked knob, and with the best value of each together.
+
+    measure: None where the budget has no room left. gain: ln of a trial's speed, -inf for one that is of no use.
+    is_hopeless: a knob that could bring nothing to a leader is not tried on it.
+    A batch that fits no more with a knob gives way to the next smaller one.
+    """
+
+    def tried(config: TrainingConfig) -> float:
+        trial = measure(config)
+        if trial is not None and trial.outcome in (Outcome.OUT_OF_MEMORY, Outcome.THRASH):
+            smaller = next((each for each in space.ladder(config) if each.batch_size < config.batch_size), None)
+            trial = measure(smaller) if smaller else None
+        return gain(trial) if trial is not None else -math.inf
+
+    for leader in leaders:
+        today = tried(leader)
+        best = leader
+        helpful = 0
+        for knob in [each for each in space.extra_knobs if not is_hopeless(each, leader)]:
+            gains = {config: tried(config) for config in space.with_knob(leader, knob)}
+            if gains and max(gains.values()) > today:
+                value = getattr(max(gains, key=gains.__getitem__), knob.name)
+                best, helpful = best.model_copy(update={knob.name: value}), helpful + 1
+        if helpful > 1:
+            tried(best)
