@@ -17,6 +17,7 @@ from autotune.tuner.bench import Bench, Order, fail_if_unusable
 from autotune.tuner.cell import Cell
 from autotune.tuner.extra_search import CELLS_AT_MOST, try_extra_knobs
 from autotune.tuner.ladder import Ladder
+from autotune.tuner.memory_fit import MemoryFit
 from autotune.tuner.numerics import STEPS, is_reduced, objection, reference
 from autotune.tuner.objective import Objective
 from autotune.tuner.promise import is_hopeless
@@ -74,6 +75,7 @@ class _Run:
         self.tensors = TensorLimit(bench.input_elements)
         self.budget_s = bench.remaining_s
         self.limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
+        self.screened: list[Cell] = []
         self.trials: dict[TrainingConfig, Trial] = {}
         self.repeats: dict[TrainingConfig, list[Trial]] = {}
         self.overheads_s: dict[TrainingConfig, float] = {}
@@ -119,13 +121,17 @@ class _Run:
             fail_if_unusable(first)
             cell.take(first)
             if first.outcome is Outcome.OK:
-                return self._measure_fully(first)
+                if (baseline := self._measure_fully(first)) is not None:
+                    return baseline
+                # It fits or does not as the allocator likes: a smaller one is surer.
+                cell.memory.fail(size)
             if not cell.memory.peaks:
                 self._probe(cell, below=size)
             detail = first.detail
         raise DeviceError(f"not even one image at a time fits into memory ({detail}); try a smaller --image-size")
 
-    def _measure_fully(self, first: Trial) -> Trial:
+    def _measure_fully(self, first: Trial) -> Trial | None:
+        """The baseline with as many steps as the budget has room for; None where it fits no second time."""
         self.step_s = median(first.step_ms) / 1000.0
         slowest_s = max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
         self.timeout_s = max(_STALLED_AT_LEAST_S[self.bench.circumstances.device_type], _STALLED * slowest_s)
@@ -138,7 +144,7 @@ class _Run:
             baseline = self._measure(Stage.BASELINE, first.config, self.steps, block=1)
             fail_if_unusable(baseline)
             if baseline.outcome is not Outcome.OK:
-                raise DeviceError(f"the baseline fitted once and then did not ({baseline.detail}); free some memory")
+                return None
         self.trials[first.config] = baseline
         return baseline
 
@@ -201,14 +207,23 @@ class _Run:
     def _screen(self, cell: Cell) -> None:
         """Time a cell at the largest batch that it trains with."""
         if self._near_the_limit() and self._affordable():
-            self._probe(cell, below=self.sizes[0] + 1)
+            cell.memory.like = self._likest(cell)
+            if cell.memory.like is None:
+                self._probe(cell, below=self.sizes[0] + 1)
             self._leave_out_what_cannot_be_indexed()
+        self.screened.append(cell)
         while (size := cell.memory.candidate(self.sizes, self.limit_bytes)) is not None:
             config = self._at(cell, size)
             if config in self.trials:
                 return
             if self._try(cell, config, Stage.SETTINGS) is None:
                 return
+
+    def _likest(self, cell: Cell) -> MemoryFit | None:
+        """The memory of the screened cell that shares most settings with this one, of those whose activations are as
+        wide: what is predicted from it is verified as any prediction is, and saves two probes a cell."""
+        known = [each for each in self.screened if len(each.memory.peaks) > 1 and each.is_half == cell.is_half]
+        return max(known, key=cell.settings_shared_with).memory if known else None
 
     def _leave_out_what_cannot_be_indexed(self) -> None:
         """Batch sizes whose tensors are too large; not the baseline's, which has run."""

@@ -55,3 +55,13 @@ def test_a_prediction_is_for_what_is_larger_than_all_that_was_measured() -> None
     assert fit.beyond(16) == 1701
     assert fit.beyond(8) is None
     assert fit.beyond(4) is None
+
+
+def test_a_cell_of_which_little_is_known_is_predicted_by_one_that_is_like_it() -> None:
+    fit = MemoryFit()
+    fit.like = _fit({2: 30.0, 4: 50.0})
+    assert fit.predict(16) == pytest.approx(170.0)
+    fit.add(8, 99.0)  # a tenth more than the other takes there
+    assert fit.predict(16) == pytest.approx(1.1 * 170.0)
+    fit.add(4, 55.0)  # now it has a line of its own
+    assert fit.predict(16) == pytest.approx(99.0 + 8 * 11.0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -453,3 +454,35 @@ def test_what_compiles_once_and_fails_the_second_time_is_not_raced() -> None:
     assert [t.outcome for t in bench.trials if t.config.compile] == [Outcome.OK, Outcome.CRASHED]
     assert not found.recommendation.config.compile
     assert found.recommendation.verdict.kind is VerdictKind.FASTER
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMEOUT, Outcome.NON_FINITE])
+def test_one_mishap_at_the_largest_batch_fails_that_batch_and_two_end_the_cell(outcome: Outcome) -> None:
+    def fails_from(batch: int) -> Callable[[TrainingConfig], Outcome]:
+        bf16 = Precision.BF16
+        return lambda config: outcome if config.precision is bf16 and config.batch_size >= batch else Outcome.OK
+
+    found = _find(SimulatedBench(GPU, lambda config: 0.2 * _step_s(config), fails=fails_from(16), budget_s=900.0))
+    assert (found.recommendation.config.precision, found.recommendation.config.batch_size) == (Precision.BF16, 8)
+    bench = SimulatedBench(GPU, lambda config: 0.2 * _step_s(config), fails=fails_from(1), budget_s=900.0)
+    assert _find(bench).recommendation.config.precision is not Precision.BF16
+    tried = Counter(trial.config.settings_label() for trial in bench.trials if trial.outcome is outcome)
+    assert set(tried.values()) == {2}
+
+
+def test_a_baseline_that_fits_only_once_gives_way_to_a_smaller_one() -> None:
+    seen: Counter[TrainingConfig] = Counter()
+
+    def fails(config: TrainingConfig) -> Outcome:
+        seen[config] += 1
+        return Outcome.OUT_OF_MEMORY if config.batch_size == 16 and seen[config] > 1 else Outcome.OK
+
+    found = _find(SimulatedBench(GPU, lambda config: 0.2 * _step_s(config), fails=fails, budget_s=600.0))
+    assert found.baseline.batch_size == 8
+
+
+def test_where_memory_may_run_short_the_cells_after_the_first_of_a_width_are_not_probed() -> None:
+    bench = _limited(10.0)
+    _find(bench)
+    probed = {trial.config.settings_label() for trial in bench.trials if trial.stage is Stage.MEMORY}
+    assert 1 <= len(probed) <= 2

@@ -76,7 +76,7 @@ def test_a_compiled_config_warms_up_on_every_step_that_it_is_timed_on() -> None:
     session = ScriptedSession(9000.0, 5000.0, 30.0, 2000.0, 30.0, compiles=(0, 1, 3))
     partial = _Partial()
     order = Order(Stage.KNOBS, CONFIG.model_copy(update={"compile": True}), range(3), give_up_ms=40.0)
-    partial.take(session, order)  # type: ignore[arg-type]
+    partial.take(session, order, StateProbe(CPU))  # type: ignore[arg-type]
     assert session.seen == [0, None, 0, 1, 2, 0, 0, 1, 2]
     assert partial.step_ms == [30.0, 30.0, 30.0]
     assert partial.compilation == Compilation(seconds=3.0, graphs=3, graph_breaks=0, recompilations=0, timed_steps=0)
@@ -85,11 +85,12 @@ def test_a_compiled_config_warms_up_on_every_step_that_it_is_timed_on() -> None:
 def test_a_timed_step_in_which_something_is_compiled_is_counted() -> None:
     session = ScriptedSession(9000.0, 5000.0, 30.0, compiles=(0, 1, 7, 8))
     partial = _Partial()
-    partial.take(session, Order(Stage.KNOBS, CONFIG.model_copy(update={"compile": True}), range(3)))  # type: ignore[arg-type]
+    compiled = CONFIG.model_copy(update={"compile": True})
+    partial.take(session, Order(Stage.KNOBS, compiled, range(3)), StateProbe(CPU))  # type: ignore[arg-type]
     assert partial.compilation is not None
     assert partial.compilation.timed_steps == 2
     # A child that is warm already counts what it compiles from here on alone.
     again = _Partial()
-    again.take(session, Order(Stage.RACE, CONFIG.model_copy(update={"compile": True}), range(3)))  # type: ignore[arg-type]
+    again.take(session, Order(Stage.RACE, compiled, range(3)), StateProbe(CPU))  # type: ignore[arg-type]
     assert again.compilation is not None
     assert again.compilation.timed_steps == 0
