@@ -67,7 +67,13 @@ class Stage(StrEnum):
     BATCH_SIZES = "batch_sizes"
     KNOBS = "knobs"  # what --knobs asks for, on the leading cells
     NUMERICS = "numerics"  # losses beside fp32's, at a learning rate that moves the weights
+    HEATS = "heats"  # candidates beside each other, for who races the baseline
     RACE = "race"
+
+    @property
+    def is_race(self) -> bool:
+        """Whether its trials are sides of blocks, which are compared within their block."""
+        return self in (Stage.HEATS, Stage.RACE)
 
 
 class Status(StrEnum):

@@ -108,7 +108,7 @@ def _cpu_company(record: RunRecord) -> list[str]:
 
 
 def _count(record: RunRecord, found: Sequence[Trial]) -> str:
-    in_race = sum(trial.stage is Stage.RACE for trial in found)
+    in_race = sum(trial.stage.is_race for trial in found)
     return f"{len(found)} of {_trials(len(record.trials))}" + (f", {in_race} of them in the race," if in_race else "")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from autotune.config import TrainingConfig
-from autotune.records import Outcome, RunRecord, Stage, Trial
+from autotune.records import Outcome, RunRecord, Trial
 from autotune.reports.si import GIB
 
 __all__ = ["HEADERS", "Point", "front", "heading", "points", "rows", "without_energy"]
@@ -55,7 +55,7 @@ def points(record: RunRecord) -> list[Point]:
 
 def _point(config: TrainingConfig, trials: Sequence[Trial]) -> Point | None:
     timed = [trial for trial in trials if trial.outcome is Outcome.OK and trial.step_ms]
-    searched = [trial for trial in timed if trial.stage is not Stage.RACE] or timed
+    searched = [trial for trial in timed if not trial.stage.is_race] or timed
     speeds = [speed for trial in searched for speed in trial.images_per_second]
     peaks = [trial.peak_memory_bytes for trial in trials if trial.peak_memory_bytes is not None]
     if not speeds or not peaks:

@@ -55,7 +55,7 @@ def trials_frame(record: RunRecord) -> pd.DataFrame:
 def _row(record: RunRecord, config: TrainingConfig) -> dict[str, Any]:
     trials = [trial for trial in record.standing if trial.config == config]
     timed = [trial for trial in trials if trial.outcome is Outcome.OK and trial.step_ms]
-    search = [trial for trial in timed if trial.stage is not Stage.RACE]
+    search = [trial for trial in timed if not trial.stage.is_race]
     race = [trial for trial in timed if trial.stage is Stage.RACE]
     samples = pd.Series([sample for trial in search for sample in trial.images_per_second], dtype=float)
     peaks = [trial.peak_memory_bytes for trial in trials if trial.peak_memory_bytes is not None]
@@ -101,7 +101,7 @@ def _timed_baseline(record: RunRecord, *, race: bool) -> list[Trial]:
         if trial.config == record.baseline
         and trial.outcome is Outcome.OK
         and trial.step_ms
-        and (trial.stage is Stage.RACE) == race
+        and trial.stage.is_race == race
     ]
 
 

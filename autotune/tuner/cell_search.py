@@ -21,8 +21,9 @@ from autotune.tuner.memory_fit import MemoryFit
 from autotune.tuner.numerics import STEPS, is_reduced, objection, reference
 from autotune.tuner.objective import Objective
 from autotune.tuner.promise import is_hopeless
-from autotune.tuner.race import Race, Side
+from autotune.tuner.race import Race
 from autotune.tuner.search import Findings
+from autotune.tuner.side import Side
 from autotune.tuner.space import Space
 from autotune.tuner.tensor_limit import TensorLimit
 
@@ -435,7 +436,7 @@ class _Run:
         )
 
     def _race_reserve_s(self) -> float:
-        race = self._race(self.racers[:1] or [self.baseline.config])
+        race = self._race(self.racers or [self.baseline.config])
         return max(race.least_s(), min(_RACE_SHARE * self.budget_s, race.most_s()))
 
     def _remedy(self) -> str:

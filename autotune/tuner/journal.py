@@ -39,7 +39,7 @@ class Journal:
         """
         self.path = path
         self._known: dict[tuple[Key, bool], Trial] = {}
-        self._last_block = 0
+        self._last_blocks = {stage: 0 for stage in Stage if stage.is_race}
         # Unbuffered: a line that the disk did not take must not wait in a buffer for a second try.
         self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
         try:
@@ -79,9 +79,9 @@ class Journal:
         if trial is None:
             return None
         stage, _, block = key
-        if stage in (Stage.BASELINE, Stage.RACE) and trial.outcome is not Outcome.OK:
+        if (stage is Stage.BASELINE or stage.is_race) and trial.outcome is not Outcome.OK:
             return None
-        if stage is Stage.RACE and block is not None and block // SIDES_AT_MOST >= self._last_block:
+        if stage.is_race and block is not None and block // SIDES_AT_MOST >= self._last_blocks[stage]:
             return None
         return trial
 
@@ -121,10 +121,9 @@ class Journal:
                     f"{self.path}: line {number} is not a trial ({error}); begin anew with --force"
                 ) from None
             self._known[(trial.stage, trial.config, trial.block), trial.repeated] = trial
-        raced = [
-            block // SIDES_AT_MOST for (stage, _, block), _ in self._known if stage is Stage.RACE and block is not None
-        ]
-        self._last_block = max(raced, default=0)
+        for (stage, _, block), _ in self._known:
+            if stage.is_race and block is not None:
+                self._last_blocks[stage] = max(self._last_blocks[stage], block // SIDES_AT_MOST)
         self._file.seek(len(whole))
         self._file.truncate()
 

@@ -78,7 +78,6 @@ def verdict(
     candidate: TrainingConfig,
     log_ratios: Sequence[float],
     *,
-    compared: int = 1,
     remedy: str = "give a larger --budget",
     measure: Measure = SPEED,
     would_do: Callable[[int], str] = "about {} blocks would do".format,
@@ -86,8 +85,8 @@ def verdict(
     """What the race's blocks say of the candidate against the baseline; remedy: what to do where they are too few.
     log_ratios: of the measure. would_do: how to get so many blocks, where the interval is too wide to tell.
 
-    compared: among how many candidates this one won. Where there were others, a real difference must show at 99%
-    (Bonferroni's correction for up to five comparisons): the best of many looks faster than it is.
+    A gain is real where it is no smaller than the zone of indifference and the 95% interval leaves out 1. A loss must
+    show at 99%: what races has been as fast as the fastest in all that was measured before.
     """
     if len(log_ratios) < MIN_BLOCKS:
         against = "any other setting" if candidate == baseline else candidate.label()
@@ -99,9 +98,9 @@ def verdict(
             sentence=f"No verdict: the budget left no time to compare {against} with your baseline; {remedy}.",
         )
     ratio, low, high = interval(log_ratios)
-    _, surely_above, surely_below = interval(log_ratios, at_99=compared > 1)
+    _, _, surely_below = interval(log_ratios, at_99=True)
     kind = VerdictKind.NO_REAL_DIFFERENCE
-    if surely_above > 1.0 and ratio >= 1.0 + INDIFFERENCE:
+    if low > 1.0 and ratio >= 1.0 + INDIFFERENCE:
         kind = VerdictKind.FASTER
     elif surely_below < 1.0 and ratio <= 1.0 / (1.0 + INDIFFERENCE):
         kind = VerdictKind.SLOWER
@@ -115,9 +114,9 @@ def verdict(
             f"{_times(ratio, low, high)} {measure.worse}."
         ),
     }[kind]
-    enough = blocks_enough(log_ratios, at_99=compared > 1) if kind is VerdictKind.NO_REAL_DIFFERENCE else None
+    enough = blocks_enough(log_ratios, at_99=high < 1.0) if kind is VerdictKind.NO_REAL_DIFFERENCE else None
     if enough is not None:
-        sentence = _not_sure(candidate, (ratio, low, high), compared, measure, would_do(enough))
+        sentence = _not_sure(candidate, (ratio, low, high), measure, would_do(enough))
     if candidate == baseline:
         sentence = f"No real difference: your baseline against itself gave {_times(ratio, low, high)}."
         if kind is not VerdictKind.NO_REAL_DIFFERENCE:
@@ -138,15 +137,14 @@ def verdict(
 def _not_sure(
     candidate: TrainingConfig,
     interval: tuple[float, float, float],
-    compared: int,
     measure: Measure,
     would_do: str,
 ) -> str:
     """An interval that holds both a real difference and none, and what would narrow it."""
     ratio, low, high = interval
     times = f"{candidate.label()}: {_times(ratio, low, high)} {measure.same}"
-    if low > 1.0 or high < 1.0:
-        return f"Not sure: {times}, but one of {compared} must show at 99%, and this does not; {would_do}."
+    if high < 1.0:
+        return f"Not sure: {times}, but a loss must show at 99%, and this does not; {would_do}."
     if abs(math.log(ratio)) < math.log1p(INDIFFERENCE):
         return f"No real difference: {times}. To tell one of {INDIFFERENCE:.0%}, {would_do}."
     return f"Not sure: {times}, and the interval is too wide to tell; {would_do}."

@@ -31,9 +31,13 @@ def test_a_run_measures_the_baseline_the_settings_the_batch_sizes_and_a_race(tin
     seen: list[Progress] = []
     record = run(_request(tiny_data, "sleeper"), watch=seen.append)
     assert record.status is Status.FINISHED
-    assert [stage for stage in Stage if any(trial.stage is stage for trial in record.trials)] == [
-        stage for stage in Stage if stage not in (Stage.MEMORY, Stage.KNOBS, Stage.NUMERICS)
-    ], "memory is probed only where it may run short, losses compared only where a precision is reduced"
+    # Which configs tie, and so run heats, is a matter of times.
+    assert {trial.stage for trial in record.trials} - {Stage.HEATS} == {
+        Stage.BASELINE,
+        Stage.SETTINGS,
+        Stage.BATCH_SIZES,
+        Stage.RACE,
+    }, "memory is probed only where it may run short, losses compared only where a precision is reduced"
     assert record.trials[0].stage is Stage.BASELINE
     assert all(trial.config.images_per_step == 4 for trial in record.trials)
     assert record.recommendation is not None

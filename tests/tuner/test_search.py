@@ -302,14 +302,17 @@ def test_the_race_has_several_candidates_and_gives_up_those_that_fall_behind() -
 
     bench = SimulatedBench(GPU, step_s, budget_s=2000.0, noise=0.004)
     found = _find(bench)
-    race = [trial for trial in bench.trials if trial.stage is Stage.RACE]
-    counts = Counter(trial.config for trial in race)
+    heats = [trial for trial in bench.trials if trial.stage is Stage.HEATS]
+    counts = Counter(trial.config for trial in heats)
     assert found.recommendation.config.precision is Precision.BF16
     fp16 = [count for config, count in counts.items() if config.precision is Precision.FP16]
     assert fp16
-    assert max(fp16) < counts[found.baseline]
-    numbers = [(trial.config, trial.block) for trial in race]
-    assert len({block for _, block in numbers}) == len(numbers), "a journal finds each by its own number"
+    assert found.baseline not in counts
+    final = [trial for trial in bench.trials if trial.stage is Stage.RACE]
+    assert {trial.config for trial in final} == {found.baseline, found.recommendation.config}
+    for trials in (heats, final):
+        numbers = [(trial.config, trial.block) for trial in trials]
+        assert len({block for _, block in numbers}) == len(numbers), "a journal finds each by its own number"
 
 
 def test_a_precision_whose_losses_leave_those_of_fp32_is_reported_and_not_recommended() -> None:

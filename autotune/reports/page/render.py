@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from autotune.profile_record import Profile
-from autotune.records import Outcome, RunRecord, Stage
+from autotune.records import Outcome, RunRecord
 from autotune.reports import knob_sentences, profile_sentences, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.frameworks import examples
@@ -150,7 +150,7 @@ def _counts(record: RunRecord) -> Iterator[tuple[str, str]]:
     if record.trials:
         timed = [trial for trial in record.trials if trial.outcome is Outcome.OK]
         steps = sum(len(trial.step_ms) for trial in timed)
-        in_race = sum(trial.stage is Stage.RACE for trial in timed)
+        in_race = sum(trial.stage.is_race for trial in timed)
         yield "samples", f"{steps} timed steps in {len(timed)} of {len(record.trials)} trials, {in_race} in the race"
     if record.profile:
         profiled, unprofiled = len(record.profile.profiled_step_ms), len(record.profile.step_samples_ms)

@@ -9,7 +9,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from autotune.config import TrainingConfig
-from autotune.records import Outcome, RunRecord, Stage, Trial
+from autotune.records import Outcome, RunRecord, Trial
 from autotune.reports.page.embedding import rounded
 from autotune.reports.pareto import front, points, without_energy
 from autotune.reports.plain import printable
@@ -79,7 +79,7 @@ def measured(record: RunRecord) -> list[Measured]:
 
 def _measured(record: RunRecord, config: TrainingConfig, trials: Sequence[Trial]) -> Measured:
     timed = [trial for trial in trials if trial.outcome is Outcome.OK and trial.step_ms]
-    searched = [trial for trial in timed if trial.stage is not Stage.RACE] or timed
+    searched = [trial for trial in timed if not trial.stage.is_race] or timed
     low, middle, high = _spread([speed for trial in searched for speed in trial.images_per_second])
     peaks = [trial.peak_memory_bytes for trial in trials if trial.peak_memory_bytes is not None]
     return Measured(

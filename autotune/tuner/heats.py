@@ -1,0 +1,109 @@
+"""The heats: candidates race each other, without the baseline, for who meets it in the final.
+
+Who wins here looks faster than it is, as the best of several does. The final is measured anew, so that none of this
+gets into its interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from autotune.intervals import INDIFFERENCE
+from autotune.records import Outcome, Trial
+from autotune.tuner.side import Side
+
+__all__ = ["LEAST_ERROR", "LOOKS", "Heats"]
+
+# After these numbers of blocks, and no other, the data are looked at.
+LOOKS = (3, 5, 7, 9)
+# A lead or a loss of this many standard errors is one.
+_STANDARD_ERRORS = 2.2
+# Standard errors are taken for no smaller than this, as ln of a ratio: three blocks may agree by luck.
+LEAST_ERROR = 0.001
+
+
+class Heats:
+    """log_ratio: of two trials of the same images, how much better the second is, as ln. tie: the measured difference
+    within which the preferred of two wins.
+    """
+
+    def __init__(self, sides: Sequence[Side], log_ratio: Callable[[Trial, Trial], float], tie: float) -> None:
+        self.running = list(sides)
+        self.failed: list[Trial] = []
+        self._out: list[Side] = []  # the last to leave first
+        self._log_ratio = log_ratio
+        self._tie = tie
+        self._blocks: dict[Side, list[Trial]] = {side: [] for side in sides}
+
+    def take(self, measured: Sequence[tuple[Side, Trial]]) -> None:
+        """One block: every running side's trial. Who fails leaves; at a look who is behind leaves too."""
+        for side, trial in measured:
+            if trial.outcome is Outcome.OK:
+                self._blocks[side].append(trial)
+            else:
+                self.failed.append(trial)
+                self.running.remove(side)
+        if self.running and len(self._blocks[self.running[0]]) in LOOKS:
+            self._drop_those_behind()
+
+    @property
+    def are_decided(self) -> bool:
+        """Whether more blocks could change nothing: no other is likely to be better than the winner by what matters."""
+        if len(self.running) < 2:
+            return True
+        if len(self._blocks[self.running[0]]) not in LOOKS:
+            return False
+        winner, *others = self.ranking()[: len(self.running)]
+        reach = _STANDARD_ERRORS * self._error()
+        return all(self._lead(side, winner) + reach < max(INDIFFERENCE, self._tie) for side in others)
+
+    def ranking(self) -> list[Side]:
+        """The sides that did not fail, the winner first: the preferred of those that tie with the fastest."""
+        if not self.running or not self._blocks[self.running[0]]:
+            return [*self.running, *self._out]
+        fastest = self._fastest()
+        leads = {side: self._lead(side, fastest) for side in self.running}
+        tied = [side for side in self.running if leads[side] >= -self._tie]
+        winner = min(tied, key=lambda side: side.preference)
+        others = sorted((side for side in self.running if side is not winner), key=lambda side: -leads[side])
+        return [winner, *others, *self._out]
+
+    def _drop_those_behind(self) -> None:
+        fastest = self._fastest()
+        # A tie is never dropped: the preferred one may be behind.
+        behind = max(_STANDARD_ERRORS * self._error(), self._tie)
+        leads = {side: self._lead(side, fastest) for side in self.running}
+        dropped = sorted((side for side in self.running if leads[side] < -behind), key=lambda side: -leads[side])
+        self.running = [side for side in self.running if side not in dropped]
+        self._out = [*dropped, *self._out]
+
+    def _fastest(self) -> Side:
+        reference = self.running[0]
+        return max(self.running, key=lambda side: self._lead(side, reference))
+
+    def _leads(self, side: Side, other: Side) -> list[float]:
+        pairs = zip(self._blocks[other], self._blocks[side], strict=True)
+        return [self._log_ratio(theirs, ours) for theirs, ours in pairs]
+
+    def _lead(self, side: Side, other: Side) -> float:
+        """By how much a side is better than another, as ln of a ratio."""
+        return fmean(self._leads(side, other))
+
+    def _error(self) -> float:
+        """The standard error of a lead, from what block and side leave unexplained: two-way analysis of variance with
+        one observation a cell, whose residuals have (blocks - 1) x (sides - 1) degrees of freedom."""
+        reference = self.running[0]
+        rows = [self._leads(side, reference) for side in self.running]
+        sides, blocks = len(rows), len(rows[0])
+        of_block = [fmean(row[block] for row in rows) for block in range(blocks)]
+        of_side = [fmean(row) for row in rows]
+        middle = fmean(of_side)
+        squares = sum(
+            (value - of_side[side] - of_block[block] + middle) ** 2
+            for side, row in enumerate(rows)
+            for block, value in enumerate(row)
+        )
+        variance = squares / ((blocks - 1) * (sides - 1)) if sides > 1 else 0.0
+        return max(LEAST_ERROR, math.sqrt(2.0 * variance / blocks))

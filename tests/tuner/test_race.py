@@ -1,0 +1,195 @@
+"""The race alone, on a bench whose true speeds are known: how often it is right, and what a failure does to it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.records import Outcome, Stage, Trial, Verdict, VerdictKind
+from autotune.tuner.bench import Order
+from autotune.tuner.race import Race
+from autotune.tuner.side import Side
+
+BASELINE = TrainingConfig(batch_size=8, precision=Precision.FP32, channels_last=False, cudnn_benchmark=False)
+RIVALS = [
+    BASELINE.model_copy(update={"precision": precision, "channels_last": channels_last})
+    for precision in (Precision.BF16, Precision.FP16)
+    for channels_last in (False, True)
+]
+_START_S = 1.0
+
+
+class Track:
+    """A bench on which every process has a speed of its own: gains are ln of the true speed over the baseline's."""
+
+    keeps_sessions = False
+    memory_bytes = None
+    input_elements = None
+
+    def __init__(
+        self,
+        gains: dict[TrainingConfig, float],
+        noise: float,
+        seed: int = 0,
+        budget_s: float = 1e9,
+        fails: Callable[[Order], bool] = lambda order: False,
+    ) -> None:
+        self.circumstances = Circumstances("cuda", 8, (9, 0), native_bf16=True)
+        self.seed = seed
+        self.remaining_s = budget_s
+        self.trials: list[Trial] = []
+        self._gains = gains
+        self._noise = noise
+        self._dice = random.Random(seed)
+        self._fails = fails
+
+    def measure(self, order: Order) -> Trial:
+        ms = 100.0 * math.exp(self._dice.gauss(0.0, self._noise) - self._gains.get(order.config, 0.0))
+        failed = self._fails(order)
+        steps = () if failed else tuple(order.steps)
+        taken_s = _START_S + len(steps) * ms / 1000.0
+        self.remaining_s -= taken_s
+        trial = Trial(
+            number=len(self.trials) + 1,
+            stage=order.stage,
+            config=order.config,
+            block=order.block,
+            outcome=Outcome.OUT_OF_MEMORY if failed else Outcome.OK,
+            detail="as the test wants it" if failed else "",
+            steps=steps,
+            step_ms=(ms,) * len(steps),
+            duration_s=taken_s,
+        )
+        self.trials.append(trial)
+        return trial
+
+    def release(self, config: TrainingConfig) -> None:
+        """Nothing is kept."""
+
+    def race(self, rivals: list[TrainingConfig], preferences: dict[TrainingConfig, int] | None = None) -> Verdict:
+        preferred = preferences or {}
+        sides = [Side(config, 0.1, _START_S, (preferred.get(config, 9),)) for config in (BASELINE, *rivals)]
+        return Race(self, sides[0], sides[1:], 60.0).run(remedy="more", budget_for=math.ceil)
+
+    def counts(self, stage: Stage) -> Counter[TrainingConfig]:
+        return Counter(trial.config for trial in self.trials if trial.stage is stage)
+
+
+def _races(gains: dict[TrainingConfig, float], noise: float, number: int = 300) -> list[Verdict]:
+    return [Track(gains, noise, seed).race(list(gains)) for seed in range(number)]
+
+
+def _share(found: list[Verdict], kind: VerdictKind) -> float:
+    return sum(each.kind is kind for each in found) / len(found)
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.007, 0.015])
+@pytest.mark.parametrize("gain", [0.0, 0.03, 0.5])
+def test_intervals_cover_the_truth_though_the_best_of_four_was_chosen(noise: float, gain: float) -> None:
+    found = _races(dict.fromkeys(RIVALS, gain), noise)
+    covered = [each.low <= math.exp(gain) <= each.high for each in found if each.low and each.high]
+    assert len(covered) == len(found)
+    # 95% less three standard errors of 300 races.
+    assert sum(covered) / len(covered) > 0.91
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.007, 0.015])
+def test_equals_are_seldom_said_to_differ(noise: float) -> None:
+    found = _races(dict.fromkeys(RIVALS, 0.0), noise)
+    # 97%, less two standard errors.
+    assert _share(found, VerdictKind.NO_REAL_DIFFERENCE) > 0.95
+
+
+@pytest.mark.parametrize(("noise", "gain"), [(0.002, 0.015), (0.007, 0.025), (0.015, 0.05)])
+def test_a_gain_is_seen_though_four_race(noise: float, gain: float) -> None:
+    found = _races(dict.fromkeys(RIVALS, gain), noise, 100)
+    assert _share(found, VerdictKind.FASTER) > 0.95
+
+
+def test_a_loss_is_seen() -> None:
+    assert _share(_races({RIVALS[0]: -0.03}, 0.002, 50), VerdictKind.SLOWER) > 0.95
+
+
+def test_the_fastest_wins_the_heats_and_alone_meets_the_baseline() -> None:
+    gains = dict(zip(RIVALS, (0.10, 0.12, 0.04, 0.12 - 0.002), strict=True))
+    track = Track(gains, 0.0005)
+    found = track.race(RIVALS, {RIVALS[1]: 2, RIVALS[3]: 1})
+    assert found.candidate == RIVALS[3], "within half the zone the preferred wins"
+    assert set(track.counts(Stage.HEATS)) == set(RIVALS)
+    assert track.counts(Stage.HEATS)[RIVALS[2]] == 3, "who is behind leaves at the first look"
+    assert set(track.counts(Stage.RACE)) == {BASELINE, RIVALS[3]}
+    assert len(found.log_ratios) == 5
+
+
+def test_a_tie_takes_more_blocks_than_a_clear_win_and_noise_takes_all() -> None:
+    def blocks(gain: float, noise: float) -> int:
+        return len(Track({RIVALS[0]: gain}, noise).race(RIVALS[:1]).log_ratios)
+
+    assert (blocks(0.5, 0.002), blocks(0.0, 0.004), blocks(0.01, 0.02)) == (5, 7, 12)
+
+
+def test_one_candidate_needs_no_heats_and_none_is_the_baseline_against_itself() -> None:
+    track = Track({RIVALS[0]: 0.1}, 0.002)
+    assert track.race(RIVALS[:1]).kind is VerdictKind.FASTER
+    assert not track.counts(Stage.HEATS)
+    alone = Track({}, 0.002)
+    assert alone.race([]).candidate == BASELINE
+    assert set(alone.counts(Stage.RACE)) == {BASELINE}
+
+
+def test_the_final_comes_before_the_heats_where_time_is_short() -> None:
+    gains = dict(zip(RIVALS, (0.10, 0.2, 0.04, 0.11), strict=True))
+    # A side of five steps takes 1.5 s: five blocks of the final take 15 s, three of heats between two 9 s.
+    rivals_in_heats = [
+        len(track.counts(Stage.HEATS))
+        for budget_s in (16.0, 25.0, 30.0, 34.0)
+        if (track := Track(gains, 0.002, budget_s=budget_s)).race(RIVALS).log_ratios
+    ]
+    assert rivals_in_heats == [0, 2, 3, 4]
+
+
+@pytest.mark.parametrize("budget_s", [5.0, 8.0, 9.5, 16.0, 25.0, 40.0, 80.0])
+def test_the_budget_is_kept(budget_s: float) -> None:
+    track = Track(dict.fromkeys(RIVALS, 0.01), 0.01, budget_s=budget_s)
+    found = track.race(RIVALS)
+    # One block more than can be paid is allowed where it makes a verdict.
+    assert track.remaining_s >= (-3.1 if len(found.log_ratios) == 3 else -0.5)
+
+
+def test_who_fails_in_the_heats_is_out() -> None:
+    gains = dict(zip(RIVALS, (0.3, 0.2, 0.1, 0.0), strict=True))
+    track = Track(gains, 0.002, fails=lambda order: order.config == RIVALS[0] and (order.block or 0) >= 8)
+    found = track.race(RIVALS)
+    assert found.candidate == RIVALS[1]
+    assert found.kind is VerdictKind.FASTER
+
+
+def test_who_fails_in_the_final_gives_way_to_the_next() -> None:
+    gains = dict(zip(RIVALS, (0.1, 0.3, 0.2, 0.0), strict=True))
+    track = Track(gains, 0.002, fails=lambda order: order.config == RIVALS[1] and order.stage is Stage.RACE)
+    found = track.race(RIVALS)
+    assert (found.candidate, found.kind) == (RIVALS[2], VerdictKind.FASTER)
+    blocks = [(trial.config, trial.block) for trial in track.trials if trial.stage is Stage.RACE]
+    assert len(set(blocks)) == len(blocks), "a journal finds each by its own number"
+
+
+def test_where_all_fail_the_first_reason_is_given() -> None:
+    track = Track(dict.fromkeys(RIVALS, 0.1), 0.002, fails=lambda order: order.config != BASELINE)
+    found = track.race(RIVALS)
+    assert found.kind is VerdictKind.NOT_MEASURED
+    assert "as the test wants it" in found.sentence
+
+
+@pytest.mark.parametrize(("after", "kind"), [(2, VerdictKind.NOT_MEASURED), (3, VerdictKind.FASTER)])
+def test_a_baseline_that_fails_leaves_the_blocks_in_hand(after: int, kind: VerdictKind) -> None:
+    track = Track(
+        {RIVALS[0]: 0.1}, 0.002, fails=lambda order: order.config == BASELINE and (order.block or 0) >= 8 * after
+    )
+    found = track.race(RIVALS[:2])
+    assert found.kind is kind
+    assert len(found.log_ratios) == (after if kind is VerdictKind.FASTER else 0)
