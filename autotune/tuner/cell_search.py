@@ -20,6 +20,7 @@ from autotune.tuner.ladder import Ladder
 from autotune.tuner.memory_fit import MemoryFit
 from autotune.tuner.numerics import STEPS, is_reduced, objection, reference
 from autotune.tuner.objective import Objective
+from autotune.tuner.outlook import Outlook
 from autotune.tuner.promise import is_hopeless
 from autotune.tuner.race import Race
 from autotune.tuner.search import Findings
@@ -43,8 +44,10 @@ _GIVE_UP = 1.35
 # Ladders are climbed down on every cell within this of the leader, with no more trials than this in all.
 _WITHIN_REACH = math.log(1.25)
 _LADDER_TRIALS = 40
+# A cell that is expected to stay this far behind the leader is screened after the ladders of the others.
+_UNPROMISING = 0.1
 # The race's share of the budget.
-_RACE_SHARE = 0.4
+_RACE_SHARE = 0.35
 _RACERS = 4
 # What was timed in one process says this much about the speed. Where more configs than can race are closer, they are
 # timed again in fresh processes, so many of them and so often.
@@ -77,6 +80,8 @@ class _Run:
         self.budget_s = bench.remaining_s
         self.limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
         self.screened: list[Cell] = []
+        self.ladders: dict[Cell, Ladder] = {}
+        self.rungs = 0
         self.trials: dict[TrainingConfig, Trial] = {}
         self.repeats: dict[TrainingConfig, list[Trial]] = {}
         self.overheads_s: dict[TrainingConfig, float] = {}
@@ -94,9 +99,7 @@ class _Run:
         if not self.space.settings_fixed:
             cells = [self.own_cell, *(Cell(each) for each in settings[1:])]
             self.own_cell.take(self.baseline)
-            for cell in cells:
-                self._screen(cell)
-            self._climb_down(cells)
+            self._screen_and_climb(cells)
             self._try_extra_knobs(cells)
             self._repeat()
             self._leave_out_the_unsound()
@@ -204,6 +207,30 @@ class _Run:
                 trial = self._measure(Stage.MEMORY, self._at(cell, size), range(0), watch_tensors=watched)
                 cell.take(trial)
                 self.tensors.take(trial)
+
+    def _screen_and_climb(self, cells: list[Cell]) -> None:
+        """Screen the cells, the most promising first, each new setting before any of them twice. Before the first of
+        which nothing is expected the ladders of the others are climbed down: the budget may end here."""
+        outlook, waiting = Outlook(), list(cells)
+        while waiting:
+            # max() takes the first of equals: the profile's order.
+            cell = max(waiting, key=lambda each: outlook.expect(each.settings) if self.screened else math.inf)
+            lead = max(map(self._gain, self._usable()))
+            if self.screened and outlook.expect(cell.settings) < lead - _UNPROMISING:
+                self._climb_down(self.screened)
+            waiting.remove(cell)
+            self._screen(cell)
+            if (gain := self._screened_gain(cell)) is not None:
+                outlook.take(cell.settings, gain)
+        self._climb_down(cells)
+
+    def _screened_gain(self, cell: Cell) -> float | None:
+        """What the cell brought at its largest batch; what was given up is as far behind as it takes for that."""
+        trials = [trial for config, trial in self.trials.items() if Cell(config) == cell]
+        if any(trial.gave_up for trial in trials):
+            return max(map(self._gain, self._usable())) - math.log(_GIVE_UP * self.objective.patience)
+        gain = self._cells_gain(cell)
+        return gain if gain > -math.inf else None
 
     def _screen(self, cell: Cell) -> None:
         """Time a cell at the largest batch that it trains with."""
@@ -337,14 +364,15 @@ class _Run:
         gains = {cell: self._cells_gain(cell) for cell in cells}
         reach = max(gains.values()) - _WITHIN_REACH
         near = sorted((cell for cell in cells if gains[cell] >= reach), key=lambda cell: -gains[cell])
-        ladders = [Ladder(cell, gains[cell], self.sizes) for cell in near]
-        tried = 0
-        while (ladders := [ladder for ladder in ladders if not ladder.ended]) and tried < _LADDER_TRIALS:
+        for cell in near:
+            self.ladders.setdefault(cell, Ladder(cell, gains[cell], self.sizes))
+        ladders = [self.ladders[cell] for cell in near]
+        while (ladders := [ladder for ladder in ladders if not ladder.ended]) and self.rungs < _LADDER_TRIALS:
             for ladder in ladders:
                 config = self._at(ladder.cell, ladder.next_size())
                 trial = self.trials.get(config)
                 if trial is None:
-                    tried += 1
+                    self.rungs += 1
                     trial = self._try(ladder.cell, config, Stage.BATCH_SIZES)
                 if trial is not None:
                     ladder.take(self._gain(trial) if self._is_usable(trial) else -math.inf)

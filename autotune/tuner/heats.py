@@ -65,7 +65,10 @@ class Heats:
             return [*self.running, *self._out]
         fastest = self._fastest()
         leads = {side: self._lead(side, fastest) for side in self.running}
-        tied = [side for side in self.running if leads[side] >= -self._tie]
+        # The preferred one may be behind by what does not matter, and by no more within the noise.
+        surely = max(INDIFFERENCE, self._tie) - _STANDARD_ERRORS * self._error()
+        tie = max(0.0, min(self._tie, surely))
+        tied = [side for side in self.running if leads[side] >= -tie]
         winner = min(tied, key=lambda side: side.preference)
         others = sorted((side for side in self.running if side is not winner), key=lambda side: -leads[side])
         return [winner, *others, *self._out]

@@ -489,3 +489,22 @@ def test_where_memory_may_run_short_the_cells_after_the_first_of_a_width_are_not
     _find(bench)
     probed = {trial.config.settings_label() for trial in bench.trials if trial.stage is Stage.MEMORY}
     assert 1 <= len(probed) <= 2
+
+
+def test_where_time_is_short_ladders_come_before_combinations_of_which_nothing_is_expected() -> None:
+    """bf16 is three times as fast, channels_last costs a fifth everywhere, and half the batch is a tenth faster."""
+
+    def step_s(config: TrainingConfig) -> float:
+        seconds = 4.0 / (3.0 if config.precision in (Precision.BF16, Precision.FP16) else 1.0)
+        return seconds * (1.25 if config.channels_last else 1.0) * (0.9 if config.batch_size == 8 else 1.0)
+
+    bench = SimulatedBench(GPU, step_s, budget_s=300.0)
+    found = _find(bench)
+    assert found.not_tried, "the budget is too short for all"
+    assert found.recommendation.config.precision in (Precision.BF16, Precision.FP16)
+    assert not found.recommendation.config.channels_last
+    assert found.recommendation.config.batch_size == 8
+    rungs = [place for place, trial in enumerate(bench.trials) if trial.stage is Stage.BATCH_SIZES]
+    screened = [place for place, trial in enumerate(bench.trials) if trial.stage is Stage.SETTINGS]
+    assert rungs
+    assert rungs[0] < screened[-1] or len(screened) < 19
