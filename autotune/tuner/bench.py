@@ -167,7 +167,7 @@ class LiveBench:
         self._watch(Progress(order, len(self.trials), self._best(), self.spent_s, self.budget_s))
         key = (order.stage, order.config, order.block)
         trial = self._journal.find(key, repeated=repeated) if self._journal else None
-        if trial is None:
+        if trial is None or not _answers(trial, order):
             trial = self._measure(order).model_copy(update={"repeated": repeated})
             if self._journal:
                 self._journal.append(trial)
@@ -364,6 +364,15 @@ class _Partial:
                 Outcome.THRASH, f"memory ran short in two consecutive steps ({answer.stalls} stalls in all)"
             )
         return answer.ms
+
+
+def _answers(trial: Trial, order: Order) -> bool:
+    """Whether a trial of the journal timed the steps of an order. A resumed run has less time left than the killed one
+    had then, so that it may plan a race of other steps; only the same images can be compared."""
+    if order.stage is Stage.NUMERICS:
+        return True
+    cut_short = trial.gave_up or trial.outcome is not Outcome.OK
+    return trial.steps == tuple(order.steps)[: len(trial.steps) if cut_short else None]
 
 
 def fail_if_unusable(trial: Trial) -> None:
