@@ -148,3 +148,11 @@ def test_one_run_has_nothing_to_be_compared_with(run: Path) -> None:
     done = _call("compare", run)
     assert done.exit_code == 2
     assert "two runs at least" in done.stderr
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+    one = _saved(tmp_path / "one", faster().to_json())
+    for again in (one, one / "run.json", one / ".." / "one"):
+        done = _call("compare", one, again)
+        assert done.exit_code == 2
+        assert "is given twice" in done.stderr
