@@ -167,12 +167,14 @@ class LiveBench:
         self._watch(Progress(order, len(self.trials), self._best(), self.spent_s, self.budget_s))
         key = (order.stage, order.config, order.block)
         trial = self._journal.find(key, repeated=repeated) if self._journal else None
-        if trial is None or not _answers(trial, order):
+        is_new = trial is None or not _answers(trial, order)
+        if trial is None or is_new:
             trial = self._measure(order).model_copy(update={"repeated": repeated})
-            if self._journal:
-                self._journal.append(trial)
+        # First here: a Ctrl-C while the disk takes it must not lose it for the record.
         self.trials.append(trial)
         self.spent_s += trial.duration_s
+        if is_new and self._journal:
+            self._journal.append(trial)
         self._watch(Progress(None, len(self.trials), self._best(), self.spent_s, self.budget_s))
         return trial
 

@@ -22,17 +22,19 @@ class Outlook:
 
     def __init__(self) -> None:
         self._gains: dict[TrainingConfig, float] = {}
+        self._fitted: tuple[float, list[dict[object, float]]] | None = None
 
     def take(self, settings: TrainingConfig, gain: float) -> None:
         """What a combination brought, as ln of a ratio to any reference; one that failed is not told."""
         self._gains[settings] = gain
+        self._fitted = None
 
     def expect(self, settings: TrainingConfig) -> float:
         """ln of the same ratio; infinite where one of its settings was tried in no combination yet."""
         levels = _levels(settings)
         if any(all(_levels(each)[place] != level for each in self._gains) for place, level in enumerate(levels)):
             return math.inf
-        middle, effects = self._fit()
+        middle, effects = self._fitted = self._fitted or self._fit()
         return middle + _sum(effects, levels)
 
     def _fit(self) -> tuple[float, list[dict[object, float]]]:
