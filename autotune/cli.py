@@ -410,10 +410,11 @@ def compare(
 
         if len(runs) < 2:
             raise UsageError("compare takes two runs at least; give another run directory")
+        records = [(str(path), load_run(path)) for path in runs]
         places = [path.resolve() / "run.json" if path.is_dir() else path.resolve() for path in runs]
         if twice := next((path for path, place in zip(runs, places, strict=True) if places.count(place) > 1), None):
             raise UsageError(f"{twice}: is given twice; a run is no comparison for itself")
-        found = comparison([(str(path), load_run(path)) for path in runs])
+        found = comparison(records)
         match format:
             case ComparisonFormat.TERMINAL:
                 _print(comparison_text.terminal(found))
