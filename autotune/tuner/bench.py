@@ -166,14 +166,14 @@ class LiveBench:
     def _answer(self, order: Order, *, repeated: bool = False) -> Trial:
         self._watch(Progress(order, len(self.trials), self._best(), self.spent_s, self.budget_s))
         key = (order.stage, order.config, order.block)
-        trial = self._journal.find(key, repeated=repeated) if self._journal else None
-        is_new = trial is None or not _answers(trial, order)
-        if trial is None or is_new:
-            trial = self._measure(order).model_copy(update={"repeated": repeated})
+        known = self._journal.find(key, repeated=repeated) if self._journal else None
+        if known is not None and not _answers(known, order):
+            known = None
+        trial = known or self._measure(order).model_copy(update={"repeated": repeated})
         # First here: a Ctrl-C while the disk takes it must not lose it for the record.
         self.trials.append(trial)
         self.spent_s += trial.duration_s
-        if is_new and self._journal:
+        if known is None and self._journal:
             self._journal.append(trial)
         self._watch(Progress(None, len(self.trials), self._best(), self.spent_s, self.budget_s))
         return trial

@@ -214,9 +214,9 @@ class _Run:
         outlook, waiting = Outlook(), list(cells)
         while waiting:
             # max() takes the first of equals: the profile's order.
-            cell = max(waiting, key=lambda each: outlook.expect(each.settings) if self.screened else math.inf)
+            cell = max(waiting, key=lambda each: outlook.expect(each.settings))
             lead = max(map(self._gain, self._usable()))
-            if self.screened and outlook.expect(cell.settings) < lead - _UNPROMISING:
+            if outlook.expect(cell.settings) < lead - _UNPROMISING:
                 self._climb_down(self.screened)
             waiting.remove(cell)
             self._screen(cell)

@@ -31,7 +31,7 @@ class Heats:
 
     def __init__(self, sides: Sequence[Side], log_ratio: Callable[[Trial, Trial], float], tie: float) -> None:
         self.running = list(sides)
-        self.failed: list[Trial] = []
+        self.failed: Trial | None = None  # the last that did
         self._out: list[Side] = []  # the last to leave first
         self._log_ratio = log_ratio
         self._tie = tie
@@ -43,7 +43,7 @@ class Heats:
             if trial.outcome is Outcome.OK:
                 self._blocks[side].append(trial)
             else:
-                self.failed.append(trial)
+                self.failed = trial
                 self.running.remove(side)
         if self.running and len(self._blocks[self.running[0]]) in LOOKS:
             self._drop_those_behind()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from autotune.config import TrainingConfig
 from autotune.intervals import INDIFFERENCE
 from autotune.records import Outcome, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order
@@ -30,10 +31,12 @@ _FRESH_BLOCKS_AT_LEAST = 5
 _BLOCK_SIDE_S = 0.5
 _FRESH_STEPS = 4
 # After these numbers of the final's blocks, and no other, it may end before its time: where the mean lies so many
-# standard errors outside the zone of indifference, or, from so many blocks on, well inside of it.
+# standard errors outside the zone of indifference, or, from so many blocks on, within half of it and so many standard
+# errors within one and a half of it.
 _FINAL_LOOKS = (5, 7, 9)
 _DECIDED_STANDARD_ERRORS = 4.0
 _TIED_FROM = 7
+_TIED_STANDARD_ERRORS = 1.5
 
 
 class Race:
@@ -86,7 +89,7 @@ class Race:
         """
         before_s = self.bench.remaining_s
         plan = self._plan()
-        ranking, failures = self._heats(plan)
+        ranking, failed = self._heats(plan)
         heats_s = before_s - self.bench.remaining_s
         for place, candidate in enumerate(ranking):
             blocks = self._blocks_left(plan)
@@ -103,15 +106,15 @@ class Race:
                     measure=self.measure,
                     would_do=lambda blocks: self._would_do(blocks, plan, heats_s, budget_for),
                 )
-            failures = [failed, *failures] if of_baseline or not place else [*failures, failed]
             if of_baseline:
-                break
-        return _lost(failures[0])
+                return _lost(candidate.config, failed)
+        assert failed is not None, "who has no winner has somebody who failed"
+        return _lost(failed.config, failed)
 
-    def _heats(self, plan: _Plan) -> tuple[list[Side], list[Trial]]:
-        """The candidates in the order in which they are entitled to the final, and the trials that failed."""
+    def _heats(self, plan: _Plan) -> tuple[list[Side], Trial | None]:
+        """The candidates in the order in which they are entitled to the final, and the last that failed."""
         if not plan.heats:
-            return list(self.candidates), []
+            return list(self.candidates), None
         heats = Heats(self.candidates[: plan.candidates], self.measure.log_ratio, self.tie)
         for block in range(plan.heats):
             if heats.are_decided:
@@ -184,16 +187,15 @@ class Race:
         through the race only where time is short; then it is between two, since memory for more is not there."""
         left_s = self.bench.remaining_s
         wide = max(self.width, _FRESH_STEPS)
+        heats_s = left_s - _FRESH_BLOCKS_AT_LEAST * self._final_s(wide, fresh=True)
+        for count in range(len(self.candidates), 1, -1):
+            affordable = int(heats_s / _block_s(self.candidates[:count], wide, fresh=True))
+            if affordable >= LOOKS[0]:
+                return _Plan(max(look for look in LOOKS if look <= affordable), count, wide, fresh=True)
         for width in (wide, self.width):
-            final_s = _FRESH_BLOCKS_AT_LEAST * self._final_s(width, fresh=True)
-            if final_s > left_s:
-                continue
-            for count in range(len(self.candidates), 1, -1) if width == wide else ():
-                affordable = int((left_s - final_s) / _block_s(self.candidates[:count], width, fresh=True))
-                if affordable >= LOOKS[0]:
-                    return _Plan(max(look for look in LOOKS if look <= affordable), count, width, fresh=True)
-            return _Plan(0, 1, width, fresh=True)
-        return _Plan(0, 1, self.width, fresh=not self.bench.keeps_sessions)
+            if _FRESH_BLOCKS_AT_LEAST * self._final_s(width, fresh=True) <= left_s:
+                return _Plan(0, 0, width, fresh=True)
+        return _Plan(0, 0, self.width, fresh=not self.bench.keeps_sessions)
 
 
 @dataclass(frozen=True)
@@ -214,15 +216,16 @@ def _block_s(sides: Sequence[Side], width: int, *, fresh: bool) -> float:
 def _is_decided(gains: Sequence[float]) -> bool:
     """Whether more blocks would hardly change the verdict."""
     mean, error = fmean(gains), max(LEAST_ERROR, stdev(gains) / math.sqrt(len(gains)))
-    if len(gains) >= _TIED_FROM and abs(mean) < INDIFFERENCE / 2 and abs(mean) + 1.5 * error < 1.5 * INDIFFERENCE:
+    is_tie = abs(mean) < INDIFFERENCE / 2 and abs(mean) + _TIED_STANDARD_ERRORS * error < 1.5 * INDIFFERENCE
+    if len(gains) >= _TIED_FROM and is_tie:
         return True
     return abs(abs(mean) - INDIFFERENCE) > _DECIDED_STANDARD_ERRORS * error
 
 
-def _lost(failed: Trial) -> Verdict:
+def _lost(candidate: TrainingConfig, failed: Trial) -> Verdict:
     return Verdict(
         kind=VerdictKind.NOT_MEASURED,
-        candidate=failed.config,
+        candidate=candidate,
         sentence=(
             f"No verdict: {failed.config.label()} failed when it was measured again "
             f"({failed.outcome}: {failed.detail}); your baseline stands."
