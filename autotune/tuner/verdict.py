@@ -85,8 +85,8 @@ def verdict(
     """What the race's blocks say of the candidate against the baseline; remedy: what to do where they are too few.
     log_ratios: of the measure. would_do: how to get so many blocks, where the interval is too wide to tell.
 
-    A gain is real where it is no smaller than the zone of indifference and the 95% interval leaves out 1. A loss must
-    show at 99%: what races has been as fast as the fastest in all that was measured before.
+    A difference is real where it is no smaller than the zone of indifference and the 99% interval leaves out 1: a run
+    whose configs are all alike should seldom find one. What is printed is the 95% interval.
     """
     if len(log_ratios) < MIN_BLOCKS:
         against = "any other setting" if candidate == baseline else candidate.label()
@@ -98,9 +98,9 @@ def verdict(
             sentence=f"No verdict: the budget left no time to compare {against} with your baseline; {remedy}.",
         )
     ratio, low, high = interval(log_ratios)
-    _, _, surely_below = interval(log_ratios, at_99=True)
+    _, surely_above, surely_below = interval(log_ratios, at_99=True)
     kind = VerdictKind.NO_REAL_DIFFERENCE
-    if low > 1.0 and ratio >= 1.0 + INDIFFERENCE:
+    if surely_above > 1.0 and ratio >= 1.0 + INDIFFERENCE:
         kind = VerdictKind.FASTER
     elif surely_below < 1.0 and ratio <= 1.0 / (1.0 + INDIFFERENCE):
         kind = VerdictKind.SLOWER
@@ -114,7 +114,9 @@ def verdict(
             f"{_times(ratio, low, high)} {measure.worse}."
         ),
     }[kind]
-    enough = blocks_enough(log_ratios, at_99=high < 1.0) if kind is VerdictKind.NO_REAL_DIFFERENCE else None
+    enough = (
+        blocks_enough(log_ratios, at_99=low > 1.0 or high < 1.0) if kind is VerdictKind.NO_REAL_DIFFERENCE else None
+    )
     if enough is not None:
         sentence = _not_sure(candidate, (ratio, low, high), measure, would_do(enough))
     if candidate == baseline:
@@ -143,8 +145,8 @@ def _not_sure(
     """An interval that holds both a real difference and none, and what would narrow it."""
     ratio, low, high = interval
     times = f"{candidate.label()}: {_times(ratio, low, high)} {measure.same}"
-    if high < 1.0:
-        return f"Not sure: {times}, but a loss must show at 99%, and this does not; {would_do}."
+    if low > 1.0 or high < 1.0:
+        return f"Not sure: {times}, but a real difference must show at 99%, and this does not; {would_do}."
     if abs(math.log(ratio)) < math.log1p(INDIFFERENCE):
         return f"No real difference: {times}. To tell one of {INDIFFERENCE:.0%}, {would_do}."
     return f"Not sure: {times}, and the interval is too wide to tell; {would_do}."

@@ -113,15 +113,15 @@ def test_a_candidate_that_may_be_slower_does_not_win_a_tie() -> None:
     assert recommended(unsure, BASELINE, {BASELINE: 1000, unsure.candidate: 500}) == BASELINE
 
 
-def test_a_loss_must_show_at_99_percent_since_what_races_has_been_fast_before() -> None:
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_real_difference_must_show_at_99_percent(sign: float) -> None:
     # t = 0.02 / (0.0115 / 2) = 3.5 at 3 degrees of freedom: beyond 95% (3.18), not beyond 99% (5.84).
-    logs = [0.01, 0.03, 0.01, 0.03]
-    losses = [-log for log in logs]
-    assert verdict(BASELINE, CANDIDATE, logs).kind is VerdictKind.FASTER
-    assert verdict(BASELINE, CANDIDATE, losses).kind is VerdictKind.NO_REAL_DIFFERENCE
-    assert verdict(BASELINE, CANDIDATE, losses).sentence.startswith("Not sure: ")
-    assert recommended(verdict(BASELINE, CANDIDATE, losses), BASELINE, {BASELINE: 1000, CANDIDATE: 500}) == BASELINE
-    assert verdict(BASELINE, CANDIDATE, [-0.02, -0.021, -0.019, -0.02]).kind is VerdictKind.SLOWER
+    unsure = verdict(BASELINE, CANDIDATE, [sign * log for log in (0.01, 0.03, 0.01, 0.03)])
+    assert unsure.kind is VerdictKind.NO_REAL_DIFFERENCE
+    assert unsure.sentence.startswith("Not sure: ")
+    assert interval(unsure.log_ratios) == (unsure.ratio, unsure.low, unsure.high), "printed at 95%"
+    sure = verdict(BASELINE, CANDIDATE, [sign * log for log in (0.02, 0.021, 0.019, 0.02)])
+    assert sure.kind is (VerdictKind.FASTER if sign > 0.0 else VerdictKind.SLOWER)
 
 
 def test_the_ratio_pairs_the_steps_that_both_timed() -> None:
@@ -147,7 +147,10 @@ def test_for_the_sake_of_memory_a_gain_within_its_zone_is_no_reason_to_take_more
     ("ratios", "words"),
     [
         ((0.80, 1.50, 1.10, 0.95), ("Not sure: ", "too wide to tell; 101 more.")),
-        ((0.99, 0.97, 0.99, 0.97), ("Not sure: ", "but a loss must show at 99%, and this does not; 6 more.")),
+        (
+            (1.01, 1.03, 1.01, 1.03),
+            ("Not sure: ", "must show at 99%, and this does not; 6 more."),
+        ),
         ((1.02, 0.98, 1.02, 0.98), ("No real difference: ", "To tell one of 1%, 25 more.")),
         ((1.002, 0.998, 1.002, 0.998), ("No real difference: ", "the speed of your baseline.")),
     ],
