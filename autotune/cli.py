@@ -8,19 +8,16 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Never
+from typing import Annotated, Literal
 
 import typer
 
 from autotune import cli_options as options
-from autotune.errors import AutotuneError, UsageError
-
-if TYPE_CHECKING:
-    from autotune.records import DataSpec, ModelSpec, RunRecord
+from autotune.cli_output import close_stdout, fail, one_sentence, print_out
+from autotune.cli_reports import compare, report
+from autotune.cli_specs import checked_device, data_spec, existing, model_spec
+from autotune.errors import UsageError
 
 __all__ = ["app", "main"]
 
@@ -35,20 +32,6 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    TERMINAL = "terminal"
-    MARKDOWN = "md"
-    HTML = "html"
-    CSV = "csv"
-    JSON = "json"
-
-
-class ComparisonFormat(StrEnum):
-    TERMINAL = "terminal"
-    MARKDOWN = "md"
-    JSON = "json"
-
-
 def main() -> None:
     try:
         app()
@@ -56,53 +39,9 @@ def main() -> None:
         # Only the help comes here: what commands print has its own sentence.
         if os.environ.get("AUTOTUNE_DEBUG"):
             raise
-        _close_stdout()
+        close_stdout()
         typer.echo(f"autotune: the standard output cannot be written ({error.strerror or error})", err=True)
         sys.exit(1)
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """A user's mistake gets one sentence and an exit status, no traceback."""
-    try:
-        yield
-    except AutotuneError as error:
-        if os.environ.get("AUTOTUNE_DEBUG"):
-            raise
-        _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
-    except BrokenPipeError:
-        # The reader of stdout has gone, as with `| head`: nothing is left to say.
-        _close_stdout()
-        raise typer.Exit(1) from None
-    except OSError as error:
-        if os.environ.get("AUTOTUNE_DEBUG"):
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}; make room or mend it, AUTOTUNE_DEBUG=1 shows where it happened", 1)
-
-
-def _print(text: str, kept: Path | None = None) -> None:
-    """To stdout, which may be a file on a full disk. kept: the run directory that holds the same."""
-    try:
-        typer.echo(text)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _close_stdout()
-        rest = f"the results are in {kept}/" if kept else "make room, or send it elsewhere"
-        raise AutotuneError(f"the standard output cannot be written ({error.strerror}); {rest}") from None
-
-
-def _close_stdout() -> None:
-    """What its buffer still holds would fail once more when Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _fail(sentence: str, status: int) -> Never:
-    typer.echo(f"autotune: {sentence}", err=True)
-    raise typer.Exit(status)
 
 
 @app.callback(invoke_without_command=True)
@@ -110,8 +49,8 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
     if version:
         from autotune.probes.machine import installed_version
 
-        with _one_sentence():
-            _print(installed_version("detector-autotune"))
+        with one_sentence():
+            print_out(installed_version("detector-autotune"))
         raise typer.Exit
 
 
@@ -155,7 +94,7 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the run record as one JSON document.")] = False,
 ) -> None:
     """Measure how a detector trains here under different settings, and recommend a training config."""
-    with _one_sentence():
+    with one_sentence():
         from autotune.config import TrainingConfig, asked_knobs
         from autotune.durations import seconds
         from autotune.progress import watching
@@ -167,9 +106,9 @@ def run(
         from autotune.tuner.run import run as measure
 
         request = Request(
-            model=_model_spec(model, from_scratch, weights, image_size),
-            data=_data_spec(data, images, voc, skip_bad),
-            device=_checked_device(device),
+            model=model_spec(model, from_scratch, weights, image_size),
+            data=data_spec(data, images, voc, skip_bad),
+            device=checked_device(device),
             effective_batch=effective_batch,
             optimizer=optimizer,
             budget_s=seconds(budget) if budget is not None else None,
@@ -194,15 +133,15 @@ def run(
             saved = directory.path
         finally:
             # What was measured is printed also where the disk takes no more.
-            _print(record.to_json(computed=True) if json else terminal.render(record), saved)
+            print_out(record.to_json(computed=True) if json else terminal.render(record), saved)
         if not json:
-            _print(f"\n{directory.path}/: {', '.join(directory.files())}", directory.path)
+            print_out(f"\n{directory.path}/: {', '.join(directory.files())}", directory.path)
         if record.status is Status.INTERRUPTED:
             again = [word for word in request.command if word not in ("--force", "--resume")]
             where = [] if out else ["--out", str(directory.path)]
-            _fail(f"interrupted; `{shlex.join([*again, *where, '--resume'])}` goes on from here", 130)
+            fail(f"interrupted; `{shlex.join([*again, *where, '--resume'])}` goes on from here", 130)
         if record.status is Status.FAILED:
-            _fail(record.error or "the run failed", 1)
+            fail(record.error or "the run failed", 1)
 
 
 @app.command()
@@ -224,7 +163,7 @@ def grid(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Measure every config there is: what searches are replayed against. Ctrl-C keeps what was measured."""
-    with _one_sentence():
+    with one_sentence():
         from autotune.progress import watching
         from autotune.tuner.grid import record_grid
         from autotune.tuner.request import Request
@@ -234,9 +173,9 @@ def grid(
         if not out.parent.is_dir():
             raise UsageError(f"{out.parent} is no folder; make it first")
         request = Request(
-            model=_model_spec(model, from_scratch, weights, image_size),
-            data=_data_spec(data, images, voc, skip_bad),
-            device=_checked_device(device),
+            model=model_spec(model, from_scratch, weights, image_size),
+            data=data_spec(data, images, voc, skip_bad),
+            device=checked_device(device),
             effective_batch=effective_batch,
             optimizer=optimizer,
             seed=seed,
@@ -245,7 +184,7 @@ def grid(
         with watching() as watcher:
             recorded = record_grid(request, steps, say=watcher.say)
         recorded.save(out)
-        _print(f"{len(recorded.trials)} configs in {out}" + ("" if recorded.complete else ": interrupted"))
+        print_out(f"{len(recorded.trials)} configs in {out}" + ("" if recorded.complete else ": interrupted"))
         if not recorded.complete:
             raise typer.Exit(130)
 
@@ -280,7 +219,7 @@ def profile(
     json: Annotated[bool, typer.Option("--json", help="Print the profile as one JSON document.")] = False,
 ) -> None:
     """Say why a training step takes its time: each layer, forward, backward and update, and what bounds it."""
-    with _one_sentence():
+    with one_sentence():
         from autotune.config import TrainingConfig
         from autotune.progress import watching
         from autotune.reports import profile_terminal
@@ -298,9 +237,9 @@ def profile(
         directory = None
         if model is not None:
             request = Request(
-                model=_model_spec(model, from_scratch, weights, image_size),
-                data=_data_spec(data, images, voc, skip_bad),
-                device=_checked_device(device),
+                model=model_spec(model, from_scratch, weights, image_size),
+                data=data_spec(data, images, voc, skip_bad),
+                device=checked_device(device),
                 effective_batch=effective_batch,
                 optimizer=optimizer,
                 baseline=TrainingConfig.load(config) if config else None,
@@ -314,7 +253,7 @@ def profile(
                 record = profile_run(request, directory=directory.path, say=watcher.say)
         else:
             assert trace is not None
-            if Path(_existing(trace)).is_dir():
+            if Path(existing(trace)).is_dir():
                 raise UsageError(f"{trace}: is a folder; pass the trace in it, as {trace / 'trace.json.gz'}")
             record = trace_run(trace, ("autotune", *sys.argv[1:]))
             directory = RunDirectory(out, force=force, resumable=False) if out else None
@@ -327,15 +266,15 @@ def profile(
                 directory.save(record)
                 saved = directory.path
         finally:
-            _print(record.profile.to_json(computed=True) if json else profile_terminal.render(record.profile), saved)
+            print_out(record.profile.to_json(computed=True) if json else profile_terminal.render(record.profile), saved)
         if directory and not json:
-            _print(f"\n{directory.path}/: {', '.join(directory.files())}", directory.path)
+            print_out(f"\n{directory.path}/: {', '.join(directory.files())}", directory.path)
 
 
 @app.command()
 def models() -> None:
     """List the detectors: parameters, trainable ones, default input."""
-    with _one_sentence():
+    with one_sentence():
         from autotune.installation import check_installation
 
         check_installation()
@@ -349,106 +288,24 @@ def models() -> None:
             parameters, trainable, size = describe(detector.name)
             rows.append((detector.name, detector.torchvision_name, f"{parameters:,}", f"{trainable:,}", size))
         headers = ("name", "torchvision's name", "parameters", "trained", "default input (on a GPU)")
-        _print(tabulate(rows, headers, colalign=("left", "left", "right", "right", "left")))
+        print_out(tabulate(rows, headers, colalign=("left", "left", "right", "right", "left")))
 
 
 @app.command()
 def doctor() -> None:
     """Say whether this installation and this machine do, and what to mend."""
-    with _one_sentence():
+    with one_sentence():
         from autotune.installation import doctor as examine
 
         findings = examine()
         for finding in findings:
-            _print(f"{finding.state:<8} {finding.name}: {finding.sentence}")
+            print_out(f"{finding.state:<8} {finding.name}: {finding.sentence}")
         if any(finding.state == "problem" for finding in findings):
             raise typer.Exit(1)
 
 
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="A run directory, or its run.json.")],
-    format: Annotated[Format, typer.Option(help="What to draw.")] = Format.TERMINAL,
-    out: Annotated[
-        Path | None, typer.Option(help="A file for it. [default: the terminal; for html report.html of the run]")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
-    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser; for html.")] = False,
-) -> None:
-    """Draw the report of a run from its record."""
-    with _one_sentence():
-        from autotune.files import write_new
-        from autotune.records import load_run
-
-        if open_page and format is not Format.HTML:
-            raise UsageError("--open shows a page; pass --format html with it")
-        text = _rendered(load_run(run), format)
-        if out is None and format is Format.HTML:
-            out = (run if run.is_dir() else run.parent) / "report.html"
-        if out is None:
-            _print(text.rstrip("\n"))
-            return
-        write_new(out, text, force=force)
-        _print(str(out))
-        if open_page:
-            import webbrowser
-
-            if not webbrowser.open(out.resolve().as_uri()):
-                raise AutotuneError(f"{out}: no browser can be started here; open the file in yours")
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two or more run directories, or their run.json.")],
-    format: Annotated[ComparisonFormat, typer.Option(help="What to print.")] = ComparisonFormat.TERMINAL,
-) -> None:
-    """Say what changed between runs, and whether the difference in speed is real."""
-    with _one_sentence():
-        from autotune.records import load_run
-        from autotune.reports import comparison_text
-        from autotune.reports.comparison import comparison
-
-        if len(runs) < 2:
-            raise UsageError("compare takes two runs at least; give another run directory")
-        records = [(str(path), load_run(path)) for path in runs]
-        places = [path.resolve() / "run.json" if path.is_dir() else path.resolve() for path in runs]
-        if twice := next((path for path, place in zip(runs, places, strict=True) if places.count(place) > 1), None):
-            raise UsageError(f"{twice}: is given twice; a run is no comparison for itself")
-        found = comparison(records)
-        match format:
-            case ComparisonFormat.TERMINAL:
-                _print(comparison_text.terminal(found))
-            case ComparisonFormat.MARKDOWN:
-                _print(comparison_text.markdown(found))
-            case ComparisonFormat.JSON:
-                _print(found.to_json())
-
-
-def _rendered(record: RunRecord, format: Format) -> str:
-    """The report in a format; each loads only what it draws with."""
-    match format:
-        case Format.TERMINAL:
-            from autotune.reports import terminal
-
-            return terminal.render(record)
-        case Format.MARKDOWN:
-            from autotune.reports import markdown
-
-            return markdown.render(record)
-        case Format.HTML:
-            from autotune.reports.page import render as page
-
-            return page.render(record)
-        case Format.CSV if record.profile and not record.is_search:
-            from autotune.reports import layers_csv
-
-            return layers_csv.render(record.profile)
-        case Format.CSV:
-            from autotune.reports import trials_csv
-
-            return trials_csv.render(record)
-        case Format.JSON:
-            return record.to_json(computed=True)
+app.command()(report)
+app.command()(compare)
 
 
 def _given(context: typer.Context, *, but: tuple[str, ...]) -> list[str]:
@@ -459,43 +316,3 @@ def _given(context: typer.Context, *, but: tuple[str, ...]) -> list[str]:
         if source is not None and source.name == "COMMANDLINE" and option.name not in but:
             found.append(option.opts[0])
     return found
-
-
-def _model_spec(name: str, from_scratch: bool, weights: str | None, image_size: int | None) -> ModelSpec:
-    from autotune.detectors.registry import named
-    from autotune.records import ModelSpec
-
-    if ":" not in name:
-        named(name)
-    return ModelSpec(name=name, from_scratch=from_scratch, weights=weights, image_size=image_size)
-
-
-def _data_spec(data: Path | None, images: Path | None, voc: Path | None, skip_bad: bool) -> DataSpec:
-    from autotune.records import DataSpec
-
-    if voc is not None:
-        if data is not None or images is not None:
-            raise UsageError("--voc stands for itself: leave out --data and --images, or leave out --voc")
-        return DataSpec(kind="voc", root=_existing(voc), skip_bad=skip_bad)
-    if (data is None) != (images is None):
-        raise UsageError("--data (COCO annotations) and --images (their folder) go together; give both")
-    if data is None or images is None:
-        if skip_bad:
-            raise UsageError("--skip-bad is for real images; give --data and --images, or --voc")
-        return DataSpec()
-    return DataSpec(kind="coco", annotations=_existing(data), images=_existing(images), skip_bad=skip_bad)
-
-
-def _existing(path: Path) -> str:
-    """The path as the trial server can use it. What stands there is the server's to judge."""
-    if not path.exists():
-        raise UsageError(f"{path}: does not exist")
-    return str(path.resolve())
-
-
-def _checked_device(device: str | None) -> str | None:
-    import re
-
-    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise UsageError(f"device {device!r}: not one of cpu, cuda, cuda:N")
-    return device
