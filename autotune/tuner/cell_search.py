@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import random
-from statistics import fmean, median
+from statistics import median
 
 from autotune.config import Knob, TrainingConfig
 from autotune.errors import DeviceError
 from autotune.records import Outcome, Recommended, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order, fail_if_unusable
+from autotune.tuner.budget import STEPS_AT_LEAST, Budget
 from autotune.tuner.cell import Cell
 from autotune.tuner.extra_search import CELLS_AT_MOST, try_extra_knobs
 from autotune.tuner.ladder import Ladder
@@ -22,10 +23,9 @@ from autotune.tuner.numerics import STEPS, is_reduced, objection, reference
 from autotune.tuner.objective import Objective
 from autotune.tuner.outlook import Outlook
 from autotune.tuner.promise import is_hopeless
-from autotune.tuner.race import Race
 from autotune.tuner.search import Findings
-from autotune.tuner.side import Side
 from autotune.tuner.space import Space
+from autotune.tuner.standings import Standings
 from autotune.tuner.tensor_limit import TensorLimit
 
 __all__ = ["CellSearch"]
@@ -36,9 +36,6 @@ _MEMORY_SHARE = 0.9
 _FAR_FROM_LIMIT = 0.5
 # Batch sizes at which a cell's memory is probed, where the effective batch has them.
 _PROBED = (2, 8)
-# Timed steps of a trial: what fits into this share of the budget, within these bounds.
-_TRIAL_SHARE = 0.04
-_STEPS_AT_LEAST, _STEPS_AT_MOST = 1, 4
 # A config that is this much slower than the leader while warming up is given up.
 _GIVE_UP = 1.35
 # Ladders are climbed down on every cell within this of the leader, with no more trials than this in all.
@@ -46,16 +43,9 @@ _WITHIN_REACH = math.log(1.25)
 _LADDER_TRIALS = 40
 # A cell that is expected to stay this far behind the leader is screened after the ladders of the others.
 _UNPROMISING = 0.1
-# The race's share of the budget.
-_RACE_SHARE = 0.35
 _RACERS = 4
-# What was timed in one process says this much about the speed. Where more configs than can race are closer, they are
-# timed again in fresh processes, so many of them and so often.
-_CLOSE = 0.04
+# Where more configs than can race are close, they are timed again in fresh processes, so many of them and so often.
 _REPEATED, _REPEATS = 10, 2
-# No answer for this many times the baseline's slowest step: a timeout.
-_STALLED = 3.0
-_STALLED_AT_LEAST_S = {"cpu": 20.0, "cuda": 60.0}
 
 
 class CellSearch:
@@ -77,22 +67,19 @@ class _Run:
         self.objective = objective
         self.own_cell = Cell(space.baseline)  # the baseline's
         self.tensors = TensorLimit(bench.input_elements)
-        self.budget_s = bench.remaining_s
         self.limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
         self.screened: list[Cell] = []
         self.ladders: dict[Cell, Ladder] = {}
         self.rungs = 0
-        self.trials: dict[TrainingConfig, Trial] = {}
-        self.repeats: dict[TrainingConfig, list[Trial]] = {}
-        self.overheads_s: dict[TrainingConfig, float] = {}
+        self.standings = Standings(objective, self.limit_bytes)
+        self.budget = Budget(bench, self.standings, objective)
         self.racers: list[TrainingConfig] = []
         self.not_tried: list[TrainingConfig] = []
-        self.unsound: set[object] = set()  # arithmetic
-        self.unraceable: set[TrainingConfig] = set()
         self.notes: list[str] = []
 
     def findings(self) -> Findings:
         self.baseline = self._measure_baseline()
+        self.standings.begin(self.baseline)
         self.sizes = [config.batch_size for config in self.space.ladder(self.baseline.config)]
         self._leave_out_what_cannot_be_indexed()
         settings = [self.baseline.config, *self.space.settings(self.baseline.config)]
@@ -105,15 +92,13 @@ class _Run:
             self._leave_out_the_unsound()
         result, config = self._decide()
         # What was refused while the race's reserve was larger may have been tried later.
-        not_tried = tuple(config for config in dict.fromkeys(self.not_tried) if config not in self.trials)
+        not_tried = tuple(config for config in dict.fromkeys(self.not_tried) if config not in self.standings.trials)
         return Findings(self.baseline.config, Recommended(config=config, verdict=result), not_tried, tuple(self.notes))
 
     def _measure_baseline(self) -> Trial:
         """The baseline at the largest divisor of the effective batch that fits."""
         cell = self.own_cell
         sizes = [config.batch_size for config in self.space.baselines()]
-        # How long a step takes is not known yet.
-        self.timeout_s = max(60.0, self.bench.remaining_s)
         if self.tensors.may_matter(sizes[0]):
             self._probe(cell, below=sizes[0])
         sizes = list(filter(self.tensors.allows, sizes))
@@ -121,7 +106,7 @@ class _Run:
         while (size := cell.memory.candidate(sizes, self.bench.memory_bytes)) is not None:
             config = self._at(cell, size)
             # Time the fewest, then as many as the budget has room for.
-            first = self._measure(Stage.BASELINE, config, range(_STEPS_AT_LEAST), block=0)
+            first = self._measure(Stage.BASELINE, config, range(STEPS_AT_LEAST), block=0)
             fail_if_unusable(first)
             cell.take(first)
             if first.outcome is Outcome.OK:
@@ -136,20 +121,14 @@ class _Run:
 
     def _measure_fully(self, first: Trial) -> Trial | None:
         """The baseline with as many steps as the budget has room for; None where it fits no second time."""
-        self.step_s = median(first.step_ms) / 1000.0
-        slowest_s = max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
-        self.timeout_s = max(_STALLED_AT_LEAST_S[self.bench.circumstances.device_type], _STALLED * slowest_s)
-        affordable = round(_TRIAL_SHARE * self.budget_s / self.step_s)
-        wanted = min(_STEPS_AT_MOST, max(_STEPS_AT_LEAST, affordable))
-        self.steps = range(max(wanted, math.ceil(self.objective.window_s / self.step_s)))
+        self.budget.set_pace(first)
         baseline = first
         # A single step may be too short for its energy to be told.
-        if len(self.steps) > len(first.steps) or (self.objective is Objective.ENERGY and first.energy is None):
-            baseline = self._measure(Stage.BASELINE, first.config, self.steps, block=1)
+        if len(self.budget.steps) > len(first.steps) or (self.objective is Objective.ENERGY and first.energy is None):
+            baseline = self._measure(Stage.BASELINE, first.config, self.budget.steps, block=1)
             fail_if_unusable(baseline)
             if baseline.outcome is not Outcome.OK:
                 return None
-        self.trials[first.config] = baseline
         return baseline
 
     def _at(self, cell: Cell, size: int) -> TrainingConfig:
@@ -175,26 +154,15 @@ class _Run:
             block,
             keep=keep,
             give_up_ms=give_up_ms,
-            step_timeout_s=self.timeout_s,
+            step_timeout_s=self.budget.timeout_s,
             needs_energy=self.objective is Objective.ENERGY and (stage, block) != (Stage.BASELINE, 0),
             predicted_bytes=predicted_bytes,
             watch_tensors=watch_tensors,
-            reserve_s=self._race_reserve_s() if self.trials else 0.0,
+            reserve_s=self.budget.for_race_s(self.racers) if self.standings.trials else 0.0,
         )
         trial = self.bench.measure(order)
-        if trial.outcome is Outcome.OK and trial.warmup_ms:
-            self.overheads_s[config] = trial.duration_s - sum(trial.step_ms) / 1000.0
+        self.budget.take(trial)
         return trial
-
-    @property
-    def fresh_s(self) -> float:
-        """What a fresh child takes before its first timed step: its start, the worst case, the warm-up.
-
-        The baseline's may hold the first start of all, which also reads libraries from disk: it counts while it is
-        alone.
-        """
-        others = [taken_s for config, taken_s in self.overheads_s.items() if config != self.baseline.config]
-        return median(others or self.overheads_s.values())
 
     def _probe(self, cell: Cell, below: int) -> None:
         """Learn what a cell takes at two small batches; at the smallest of all where one of those is too large."""
@@ -215,8 +183,7 @@ class _Run:
         while waiting:
             # max() takes the first of equals: the profile's order.
             cell = max(waiting, key=lambda each: outlook.expect(each.settings))
-            lead = max(map(self._gain, self._usable()))
-            if outlook.expect(cell.settings) < lead - _UNPROMISING:
+            if outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING:
                 self._climb_down(self.screened)
             waiting.remove(cell)
             self._screen(cell)
@@ -226,10 +193,10 @@ class _Run:
 
     def _screened_gain(self, cell: Cell) -> float | None:
         """What the cell brought at its largest batch; what was given up is as far behind as it takes for that."""
-        trials = [trial for config, trial in self.trials.items() if Cell(config) == cell]
+        trials = [trial for config, trial in self.standings.trials.items() if Cell(config) == cell]
         if any(trial.gave_up for trial in trials):
-            return max(map(self._gain, self._usable())) - math.log(_GIVE_UP * self.objective.patience)
-        gain = self._cells_gain(cell)
+            return self.standings.lead - math.log(_GIVE_UP * self.objective.patience)
+        gain = self.standings.gain_of(cell)
         return gain if gain > -math.inf else None
 
     def _screen(self, cell: Cell) -> None:
@@ -242,7 +209,7 @@ class _Run:
         self.screened.append(cell)
         while (size := cell.memory.candidate(self.sizes, self.limit_bytes)) is not None:
             config = self._at(cell, size)
-            if config in self.trials:
+            if config in self.standings.trials:
                 return
             if self._try(cell, config, Stage.SETTINGS) is None:
                 return
@@ -270,8 +237,7 @@ class _Run:
         return peak * self.sizes[0] / self.baseline.config.batch_size > _FAR_FROM_LIMIT * self.limit_bytes
 
     def _affordable(self) -> bool:
-        expected_s = self.fresh_s + len(self.steps) * self.step_s
-        return self.bench.remaining_s >= expected_s + self._race_reserve_s()
+        return self.budget.affords_trial(self.racers)
 
     def _try(self, cell: Cell, config: TrainingConfig, stage: Stage) -> Trial | None:
         """Measure a config where the budget has room for it beside the race."""
@@ -279,43 +245,27 @@ class _Run:
             self.not_tried.append(config)
             return None
         # While it warms up it trains on the first of the timed steps, which the leader has timed.
-        give_up_ms = _GIVE_UP * self.objective.patience * self.trials[self.leader].step_ms[0]
+        give_up_ms = _GIVE_UP * self.objective.patience * self.standings.leader.step_ms[0]
         predicted_bytes = cell.memory.beyond(config.batch_size)
-        trial = self._measure(stage, config, self.steps, give_up_ms=give_up_ms, predicted_bytes=predicted_bytes)
-        self.trials[config] = trial
+        trial = self._measure(stage, config, self.budget.steps, give_up_ms=give_up_ms, predicted_bytes=predicted_bytes)
+        self.standings.trials[config] = trial
         cell.take(trial)
         self._choose(config)
         return trial
-
-    @property
-    def leader(self) -> TrainingConfig:
-        return max(self._usable(), key=self._gain).config
-
-    def _usable(self) -> list[Trial]:
-        """Trials that gave a time and leave the margin of memory; the baseline is the user's own, whatever it takes."""
-        return [trial for trial in self.trials.values() if trial is self.baseline or self._is_usable(trial)]
-
-    def _is_usable(self, trial: Trial) -> bool:
-        fits = self.limit_bytes is None or (trial.peak_memory_bytes or 0) <= self.limit_bytes
-        sound = trial.config.arithmetic not in self.unsound and trial.config not in self.unraceable
-        return trial.outcome is Outcome.OK and bool(trial.step_ms) and fits and sound
 
     def _repeat(self) -> None:
         """Time the configs that are close to the fastest again, each round in a new order, where not all can race."""
         dice = random.Random(self.bench.seed)
         for block in range(1, 1 + _REPEATS):
-            close = self._close()[:_REPEATED]
+            close = self.standings.close()[:_REPEATED]
             if len(close) <= _RACERS:
                 return
             for trial in dice.sample(close, len(close)):
                 if not self._affordable():
                     return
                 self.bench.release(trial.config)
-                again = self._measure(trial.stage, trial.config, self.steps, block=block)
-                if again.outcome is not Outcome.OK:
-                    self.trials[trial.config] = again
-                else:
-                    self.repeats.setdefault(trial.config, []).append(again)
+                again = self._measure(trial.stage, trial.config, self.budget.steps, block=block)
+                self.standings.repeat(again)
                 self._choose(trial.config)
 
     def _leave_out_the_unsound(self) -> None:
@@ -331,29 +281,16 @@ class _Run:
             plain = plain or self._losses(reference(self.baseline.config))
             reason = objection(self._losses(config), plain)
             if reason is not None:
-                self.unsound.add(config.arithmetic)
+                self.standings.unsound.add(config.arithmetic)
                 self.notes.append(f"{_words(config)}: {reason}")
                 self._choose(config)
 
     def _losses(self, config: TrainingConfig) -> Trial:
         return self._measure(Stage.NUMERICS, config, range(STEPS))
 
-    def _close(self) -> list[Trial]:
-        """The trials whose speed is close to the fastest's, the fastest first; the baseline races in any case."""
-        others = [trial for trial in self._usable() if trial.config != self.baseline.config]
-        best = max(map(self._gain, others), default=0.0)
-        return sorted((each for each in others if self._gain(each) >= best - _CLOSE), key=self._gain, reverse=True)
-
     def _choose(self, newest: TrainingConfig) -> None:
         """Choose the racers anew; their children stay alive for the race, and the others' end."""
-        before = self.racers
-        close = self._close()
-        self.racers = []
-        if close:
-            tied = [trial for trial in close if self._gain(trial) >= self._gain(close[0]) - self.objective.zone]
-            preferred = min(tied, key=self.objective.preference)
-            others = [trial for trial in close if trial is not preferred]
-            self.racers = [trial.config for trial in [preferred, *others][:_RACERS]]
+        before, self.racers = self.racers, self.standings.racers(_RACERS)
         # On a machine that keeps children, memory for two is there, and not for more.
         for config in {*before, newest} - {*self.racers[:1], self.baseline.config}:
             self.bench.release(config)
@@ -361,7 +298,7 @@ class _Run:
     def _climb_down(self, cells: list[Cell]) -> None:
         """The ladders of batch sizes of the cells within reach of the leader, rung by rung side by side: where all are
         alike and the number of trials runs out, it is the lowest rungs that are left out."""
-        gains = {cell: self._cells_gain(cell) for cell in cells}
+        gains = {cell: self.standings.gain_of(cell) for cell in cells}
         reach = max(gains.values()) - _WITHIN_REACH
         near = sorted((cell for cell in cells if gains[cell] >= reach), key=lambda cell: -gains[cell])
         for cell in near:
@@ -370,37 +307,30 @@ class _Run:
         while (ladders := [ladder for ladder in ladders if not ladder.ended]) and self.rungs < _LADDER_TRIALS:
             for ladder in ladders:
                 config = self._at(ladder.cell, ladder.next_size())
-                trial = self.trials.get(config)
+                trial = self.standings.trials.get(config)
                 if trial is None:
                     self.rungs += 1
                     trial = self._try(ladder.cell, config, Stage.BATCH_SIZES)
                 if trial is not None:
-                    ladder.take(self._gain(trial) if self._is_usable(trial) else -math.inf)
-
-    def _cells_gain(self, cell: Cell) -> float:
-        return max(map(self._gain, self._of(cell)), default=-math.inf)
-
-    def _of(self, cell: Cell) -> list[Trial]:
-        return [each for each in self._usable() if Cell(each.config) == cell]
+                    ladder.take(self.standings.worth(trial))
 
     def _try_extra_knobs(self, cells: list[Cell]) -> None:
         """What --knobs asks for, on the fastest config of the leading cells."""
         if not self.space.extra_knobs:
             return
-        fastest = [max(own, key=self._gain) for cell in cells if (own := self._of(cell))]
-        lead = max(map(self._gain, fastest))
-        near = sorted((each for each in fastest if self._gain(each) >= lead - _CLOSE), key=self._gain, reverse=True)
+        fastest = [max(own, key=self.standings.gain) for cell in cells if (own := self.standings.of(cell))]
+        near = self.standings.near(fastest)
         try_extra_knobs(
             self.space,
             [trial.config for trial in near[:CELLS_AT_MOST]],
-            lambda config: self.trials.get(config) or self._try(Cell(config), config, Stage.KNOBS),
-            lambda trial: self._gain(trial) if self._is_usable(trial) else -math.inf,
+            lambda config: self.standings.trials.get(config) or self._try(Cell(config), config, Stage.KNOBS),
+            self.standings.worth,
             self._is_hopeless,
         )
         self._weigh_compiled()
 
     def _is_hopeless(self, knob: Knob, leader: TrainingConfig) -> bool:
-        reason = is_hopeless(self.space.profile, knob, median(self.trials[leader].step_ms))
+        reason = is_hopeless(self.space.profile, knob, median(self.standings.trials[leader].step_ms))
         if reason is not None and reason not in self.notes:
             self.notes.append(reason)
         return reason is not None
@@ -408,82 +338,43 @@ class _Run:
     def _weigh_compiled(self) -> None:
         """Start what is compiled and close to the fastest once more: only the first start compiles all of it. What even
         then takes too long for a race is left out of it, or it would take the verdict with it."""
-        for trial in [each for each in self._close() if each.config.compile and each.stage is Stage.KNOBS]:
+        for trial in [each for each in self.standings.close() if each.config.compile and each.stage is Stage.KNOBS]:
             config = trial.config
             if self._affordable():
                 self.bench.release(config)
-                again = self._measure(Stage.KNOBS, config, self.steps, block=1)
+                again = self._measure(Stage.KNOBS, config, self.budget.steps, block=1)
+                self.standings.repeat(again)
                 if again.outcome is not Outcome.OK:
-                    self.trials[config] = again
                     self._choose(config)
                     continue
-                self.repeats.setdefault(config, []).append(again)
-            race = self._race([config])
+            race = self.budget.race([config])
             if race.least_s() > self.bench.remaining_s:
-                self.unraceable.add(config)
-                enough_s = math.ceil(self.budget_s + 1.2 * (race.most_s() - self.bench.remaining_s))
+                self.standings.unraceable.add(config)
+                ratio = math.exp(self.standings.gain(trial))
+                enough_s = math.ceil(self.budget.total_s + 1.2 * (race.most_s() - self.bench.remaining_s))
                 self.notes.append(
-                    f"{config.label()}: {math.exp(self._gain(trial)):.2f}x as fast as your baseline in one trial, but "
+                    f"{config.label()}: {ratio:.2f}x as fast as your baseline in one trial, but "
                     f"compiling takes too long for a race within the budget; --budget {enough_s}s would do"
                 )
             self._choose(config)
 
     def _decide(self) -> tuple[Verdict, TrainingConfig]:
         baseline = self.baseline.config
-        self.race_budget_s = self.bench.remaining_s
+        spent_s = self.budget.total_s - self.bench.remaining_s
         if self.racers or self.space.settings_fixed:
-            result = self._race(self.racers or [baseline]).run(remedy=self._remedy(), budget_for=self._budget_for)
-            candidate = self.trials[result.candidate]
-            return result, self.objective.recommended(result, self.trials[baseline], candidate)
-        sentence = f"No verdict: the budget left no time to measure another setting; {self._remedy()}."
+            result = self.budget.race(self.racers).run(
+                remedy=self.budget.remedy(),
+                budget_for=lambda race_s: self.budget.enough_s(race_s, spent_s, cut_short=bool(self.not_tried)),
+            )
+            candidate = self.standings.trials[result.candidate]
+            return result, self.objective.recommended(result, self.standings.trials[baseline], candidate)
+        sentence = f"No verdict: the budget left no time to measure another setting; {self.budget.remedy()}."
         if not self.not_tried:
             sentence = "No verdict: no other setting could be timed here; your baseline stands."
-            if any(trial.gave_up for trial in self.trials.values()):
+            if any(trial.gave_up for trial in self.standings.trials.values()):
                 behind = f"{_GIVE_UP * self.objective.patience - 1.0:.0%}"
                 sentence = f"No verdict: all else was given up, {behind} or more behind; your baseline stands."
         return Verdict(kind=VerdictKind.NOT_MEASURED, candidate=baseline, sentence=sentence), baseline
-
-    def _race(self, candidates: list[TrainingConfig]) -> Race:
-        sides = [
-            Side(
-                config,
-                median(self.trials[config].step_ms) / 1000.0,
-                self.overheads_s.get(config, self.fresh_s),
-                self.objective.preference(self.trials[config]),
-            )
-            for config in (self.baseline.config, *candidates)
-        ]
-        return Race(
-            self.bench,
-            sides[0],
-            sides[1:],
-            self.timeout_s,
-            tie=self.objective.tie,
-            measure=self.objective.measure,
-            side_s=self.objective.window_s,
-        )
-
-    def _race_reserve_s(self) -> float:
-        race = self._race(self.racers or [self.baseline.config])
-        return max(race.least_s(), min(_RACE_SHARE * self.budget_s, race.most_s()))
-
-    def _remedy(self) -> str:
-        """A budget that would do for a first comparison: two trials and a race, each with its share."""
-        race = self._race([self.baseline.config])
-        trials_s = 2.0 * (max(self.overheads_s.values()) + (len(self.steps) + 2) * self.step_s)
-        enough_s = math.ceil(1.2 * max(trials_s + race.least_s(), trials_s / (1.0 - _RACE_SHARE)))
-        return f"--budget {enough_s}s would do for a first comparison"
-
-    def _budget_for(self, race_s: float) -> int:
-        """A budget that leaves the race so much, if the search takes what it took; one that was cut short takes all but
-        the race's share."""
-        least_s = race_s / _RACE_SHARE if self.not_tried else 0.0
-        return math.ceil(1.1 * max(self.budget_s - self.race_budget_s + race_s, least_s))
-
-    def _gain(self, trial: Trial) -> float:
-        """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake."""
-        timed = [trial, *self.repeats.get(trial.config, ())]
-        return fmean(self.objective.measure.log_ratio(self.baseline, each) for each in timed)
 
 
 def _words(config: TrainingConfig) -> str:

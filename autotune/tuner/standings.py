@@ -1,0 +1,95 @@
+"""What the search knows of its configs' speeds: the timed trials, by how much each beats the baseline, who leads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+from autotune.config import TrainingConfig
+from autotune.records import Outcome, Trial
+from autotune.tuner.cell import Cell
+from autotune.tuner.objective import Objective
+
+__all__ = ["Standings"]
+
+# What was timed in one process says this much about the speed, as ln of a ratio.
+_CLOSE = 0.04
+
+
+class Standings:
+    """limit_bytes: what a recommended config may take, None where there is no limit. The baseline comes first."""
+
+    def __init__(self, objective: Objective, limit_bytes: float | None) -> None:
+        self.trials: dict[TrainingConfig, Trial] = {}
+        self.repeats: dict[TrainingConfig, list[Trial]] = {}
+        self.unsound: set[object] = set()  # arithmetic
+        self.unraceable: set[TrainingConfig] = set()
+        self._objective = objective
+        self._limit_bytes = limit_bytes
+
+    def begin(self, baseline: Trial) -> None:
+        """With the baseline, which all gains refer to."""
+        self.baseline = baseline
+        self.trials[baseline.config] = baseline
+
+    def repeat(self, again: Trial) -> None:
+        """A config that was timed again; one that failed then has failed."""
+        if again.outcome is Outcome.OK:
+            self.repeats.setdefault(again.config, []).append(again)
+        else:
+            self.trials[again.config] = again
+
+    def gain(self, trial: Trial) -> float:
+        """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake."""
+        timed = [trial, *self.repeats.get(trial.config, ())]
+        return fmean(self._objective.measure.log_ratio(self.baseline, each) for each in timed)
+
+    def is_usable(self, trial: Trial) -> bool:
+        """Whether it gave a time and leaves the margin of memory."""
+        fits = self._limit_bytes is None or (trial.peak_memory_bytes or 0) <= self._limit_bytes
+        sound = trial.config.arithmetic not in self.unsound and trial.config not in self.unraceable
+        return trial.outcome is Outcome.OK and bool(trial.step_ms) and fits and sound
+
+    def worth(self, trial: Trial) -> float:
+        """Its gain; -inf where it is not usable."""
+        return self.gain(trial) if self.is_usable(trial) else -math.inf
+
+    def usable(self) -> list[Trial]:
+        """All such trials, and the baseline's: it is the user's own, whatever it takes."""
+        return [trial for trial in self.trials.values() if trial is self.baseline or self.is_usable(trial)]
+
+    @property
+    def leader(self) -> Trial:
+        return max(self.usable(), key=self.gain)
+
+    @property
+    def lead(self) -> float:
+        """The leader's gain."""
+        return self.gain(self.leader)
+
+    def of(self, cell: Cell) -> list[Trial]:
+        return [each for each in self.usable() if Cell(each.config) == cell]
+
+    def gain_of(self, cell: Cell) -> float:
+        """That of its fastest config; -inf where none is usable."""
+        return max(map(self.gain, self.of(cell)), default=-math.inf)
+
+    def close(self) -> list[Trial]:
+        """The trials whose speed is close to the fastest's, the fastest first; the baseline races in any case."""
+        return self.near([trial for trial in self.usable() if trial is not self.baseline])
+
+    def near(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Those of some trials that are close to the fastest of them, the fastest first."""
+        best = max(map(self.gain, trials), default=0.0)
+        return sorted((each for each in trials if self.gain(each) >= best - _CLOSE), key=self.gain, reverse=True)
+
+    def racers(self, number: int) -> list[TrainingConfig]:
+        """So many at most, the one to recommend if all that is close stays so first."""
+        close = self.close()
+        if not close:
+            return []
+        tied = [trial for trial in close if self.gain(trial) >= self.gain(close[0]) - self._objective.zone]
+        preferred = min(tied, key=self._objective.preference)
+        others = [trial for trial in close if trial is not preferred]
+        return [trial.config for trial in [preferred, *others][:number]]
