@@ -1,0 +1,83 @@
+"""The search with the knobs that are off unless asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from autotune.config import Precision, TrainingConfig
+from autotune.records import Outcome, Stage, VerdictKind
+from simulated import CPU, GPU, SimulatedBench, find, interacting_s
+
+
+def _knob_step_s(config: TrainingConfig) -> float:
+    """Compiling is worth 1.2x, a fused optimizer 1.1x, together 1.32x; foreach is a loss."""
+    seconds = interacting_s(config) / (1.2 if config.compile else 1.0)
+    worth = {"fused": 1.1, "foreach": 0.9}.get(config.optimizer_implementation, 1.0)
+    return seconds / worth
+
+
+def test_extra_knobs_are_tried_on_the_leading_cells_alone_and_together_where_both_help() -> None:
+    plain, asked = (SimulatedBench(CPU, _knob_step_s, budget_s=300.0) for _ in range(2))
+    without = find(plain)
+    found = find(asked, knobs=("compile", "optimizer"))
+    assert not any(trial.config.compile or trial.stage is Stage.KNOBS for trial in plain.trials)
+    assert not without.recommendation.config.compile
+    config = found.recommendation.config
+    assert (config.compile, config.optimizer_implementation) == (True, "fused")
+    assert (config.precision, config.channels_last) == (Precision.BF16, True)
+    assert found.recommendation.verdict.ratio == pytest.approx(2.6 * 1.2 * 1.1, rel=0.02)
+    tried = {trial.config.settings_label() for trial in asked.trials if trial.stage is Stage.KNOBS}
+    assert tried == {
+        f"bf16 + channels_last + {knobs}"
+        for knobs in ("compile", "fused optimizer", "foreach optimizer", "fused optimizer + compile")
+    }
+
+
+def test_a_knob_whose_batch_does_not_fit_is_tried_at_the_next_smaller_one() -> None:
+    def fits(config: TrainingConfig) -> Outcome:
+        return Outcome.OUT_OF_MEMORY if config.compile and config.batch_size > 2 else Outcome.OK
+
+    bench = SimulatedBench(CPU, _knob_step_s, budget_s=300.0, fails=fits)
+    found = find(bench, knobs=("compile",))
+    assert [t.config.batch_size for t in bench.trials if t.stage is Stage.KNOBS and t.config.compile][:2] == [4, 2]
+    assert found.recommendation.config.batch_size == (2 if found.recommendation.config.compile else 4)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNSUPPORTED, Outcome.CRASHED, Outcome.TIMEOUT])
+def test_a_compilation_that_fails_is_a_trial_and_the_run_goes_on(outcome: Outcome) -> None:
+    bench = SimulatedBench(CPU, _knob_step_s, fails=lambda config: outcome if config.compile else Outcome.OK)
+    found = find(bench, knobs=("compile",))
+    assert [trial.outcome for trial in bench.trials if trial.config.compile] == [outcome]
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER
+
+
+def test_a_compiled_config_whose_losses_part_from_fp32s_is_not_recommended() -> None:
+    bench = SimulatedBench(CPU, _knob_step_s, losses=lambda config: 3.0 if config.compile else 2.0, budget_s=300.0)
+    found = find(bench, knobs=("compile",))
+    assert not found.recommendation.config.compile
+    assert any("compile" in note and "50% from fp32's" in note for note in found.notes)
+
+
+def test_what_takes_too_long_to_compile_for_a_race_does_not_take_the_verdict_with_it() -> None:
+    bench = SimulatedBench(GPU, _knob_step_s, budget_s=300.0, start_s=lambda config: 90.0 if config.compile else 0.0)
+    found = find(bench, knobs=("compile",))
+    assert any(trial.config.compile and trial.outcome is Outcome.OK for trial in bench.trials)
+    assert not found.recommendation.config.compile
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER
+    assert any("compiling takes too long for a race" in note and "--budget" in note for note in found.notes)
+
+
+def test_what_compiles_once_and_fails_the_second_time_is_not_raced() -> None:
+    seen: Counter[TrainingConfig] = Counter()
+
+    def fails(config: TrainingConfig) -> Outcome:
+        seen[config] += 1
+        return Outcome.CRASHED if config.compile and seen[config] > 1 else Outcome.OK
+
+    bench = SimulatedBench(CPU, _knob_step_s, budget_s=300.0, fails=fails)
+    found = find(bench, knobs=("compile",))
+    assert [t.outcome for t in bench.trials if t.config.compile] == [Outcome.OK, Outcome.CRASHED]
+    assert not found.recommendation.config.compile
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER

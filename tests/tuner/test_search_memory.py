@@ -1,0 +1,128 @@
+"""The search where memory runs short."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from autotune.config import Precision, TrainingConfig
+from autotune.records import Outcome, Stage
+from simulated import GPU, SimulatedBench, find, interacting_s
+
+GIB = 2**30
+
+
+def _limited(limit_gib: float, **bench: object) -> SimulatedBench:
+    """A GPU on which an image takes 1 GiB beside 1 GiB for the model, half precision 0.6 of it."""
+
+    def memory_bytes(config: TrainingConfig) -> int:
+        half = config.precision in (Precision.BF16, Precision.FP16)
+        return int((1.0 + config.batch_size * (0.6 if half else 1.0)) * GIB)
+
+    limit = int(limit_gib * GIB)
+    return SimulatedBench(
+        GPU,
+        lambda config: 0.2 * interacting_s(config),
+        budget_s=1200.0,
+        memory_bytes=memory_bytes,
+        memory_limit_bytes=limit,
+        fails=lambda config: Outcome.OK if memory_bytes(config) <= limit else Outcome.OUT_OF_MEMORY,
+        **bench,
+    )
+
+
+@pytest.mark.parametrize(("limit_gib", "batch"), [(40.0, 16), (10.0, 8), (6.0, 4), (3.0, 2)])
+def test_the_recommended_config_leaves_a_tenth_of_the_memory(limit_gib: float, batch: int) -> None:
+    bench = _limited(limit_gib, noise=0.003)
+    config = find(bench).recommendation.config
+    assert config.batch_size == batch
+    assert (1.0 + 0.6 * batch) <= 0.9 * limit_gib
+    failed = [trial for trial in bench.trials if trial.outcome is not Outcome.OK and trial.stage is not Stage.MEMORY]
+    # The baseline has nothing to be predicted from; for the others small batches tell what is hopeless.
+    assert len(failed) <= 1
+
+
+def test_memory_is_probed_only_where_it_may_run_short() -> None:
+    def probes(limit_gib: float) -> list[int]:
+        bench = _limited(limit_gib)
+        find(bench)
+        return [trial.config.batch_size for trial in bench.trials if trial.stage is Stage.MEMORY]
+
+    assert probes(40.0) == []
+    assert set(probes(10.0)) == {2, 8}
+
+
+def test_a_batch_that_is_too_small_for_the_model_hides_no_larger_one() -> None:
+    """Live batch norm cannot train on one image; here two fit and sixteen do not."""
+
+    def fails(config: TrainingConfig) -> Outcome:
+        if config.batch_size == 1:
+            return Outcome.UNSUPPORTED
+        return Outcome.OUT_OF_MEMORY if config.batch_size > 4 else Outcome.OK
+
+    bench = SimulatedBench(
+        GPU,
+        lambda config: 0.2 * interacting_s(config),
+        budget_s=1200.0,
+        fails=fails,
+        memory_limit_bytes=5 * GIB,
+        memory_bytes=lambda config: config.batch_size * GIB,
+    )
+    found = find(bench)
+    assert found.baseline.batch_size == 4
+    assert found.recommendation.config.batch_size == 4
+
+
+@pytest.mark.parametrize("limit_gib", [40.0, 10.0, 6.0, 3.0])
+def test_each_order_has_a_key_of_its_own_in_the_journal_and_nothing_tried_is_called_untried(limit_gib: float) -> None:
+    bench = _limited(limit_gib, noise=0.01)
+    found = find(bench)
+    keys = [(trial.stage, trial.config, trial.block) for trial in bench.trials]
+    assert len(set(keys)) == len(keys)
+    assert not set(found.not_tried) & {trial.config for trial in bench.trials if trial.step_ms}
+
+
+def test_what_the_memory_fit_predicted_stands_in_the_trial_that_verified_it() -> None:
+    bench = _limited(12.0)
+    find(bench)
+    predicted = [trial for trial in bench.trials if trial.predicted_peak_bytes is not None]
+    assert predicted
+    assert all(trial.stage is Stage.SETTINGS for trial in predicted)
+    # Memory grows in a straight line here.
+    assert [trial.peak_prediction_error for trial in predicted if trial.outcome is Outcome.OK] == pytest.approx(
+        [0.0] * sum(trial.outcome is Outcome.OK for trial in predicted), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMEOUT, Outcome.NON_FINITE])
+def test_one_mishap_at_the_largest_batch_fails_that_batch_and_two_end_the_cell(outcome: Outcome) -> None:
+    def fails_from(batch: int) -> Callable[[TrainingConfig], Outcome]:
+        bf16 = Precision.BF16
+        return lambda config: outcome if config.precision is bf16 and config.batch_size >= batch else Outcome.OK
+
+    found = find(SimulatedBench(GPU, lambda config: 0.2 * interacting_s(config), fails=fails_from(16), budget_s=900.0))
+    assert (found.recommendation.config.precision, found.recommendation.config.batch_size) == (Precision.BF16, 8)
+    bench = SimulatedBench(GPU, lambda config: 0.2 * interacting_s(config), fails=fails_from(1), budget_s=900.0)
+    assert find(bench).recommendation.config.precision is not Precision.BF16
+    tried = Counter(trial.config.settings_label() for trial in bench.trials if trial.outcome is outcome)
+    assert set(tried.values()) == {2}
+
+
+def test_a_baseline_that_fits_only_once_gives_way_to_a_smaller_one() -> None:
+    seen: Counter[TrainingConfig] = Counter()
+
+    def fails(config: TrainingConfig) -> Outcome:
+        seen[config] += 1
+        return Outcome.OUT_OF_MEMORY if config.batch_size == 16 and seen[config] > 1 else Outcome.OK
+
+    found = find(SimulatedBench(GPU, lambda config: 0.2 * interacting_s(config), fails=fails, budget_s=600.0))
+    assert found.baseline.batch_size == 8
+
+
+def test_where_memory_may_run_short_the_cells_after_the_first_of_a_width_are_not_probed() -> None:
+    bench = _limited(10.0)
+    find(bench)
+    probed = {trial.config.settings_label() for trial in bench.trials if trial.stage is Stage.MEMORY}
+    assert 1 <= len(probed) <= 2
