@@ -89,7 +89,7 @@ def short_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps and short blocks, so that a run ends long before a budget that leaves a slow machine time enough; and
     no config is given up for steps that a busy machine slowed down."""
     monkeypatch.setattr("autotune.tuner.cell_search._GIVE_UP", math.inf)
-    monkeypatch.setattr("autotune.tuner.cell_search._STEPS_AT_MOST", 2)
+    monkeypatch.setattr("autotune.tuner.budget._STEPS_AT_MOST", 2)
     monkeypatch.setattr("autotune.tuner.race._BLOCK_SIDE_S", 0.01)
     monkeypatch.setattr("autotune.tuner.race._BLOCKS_AT_MOST", 5)
     monkeypatch.setattr("autotune.tuner.race._FRESH_STEPS", 1)
