@@ -40,7 +40,8 @@ _ENDS = {"exhaustive grid", *BATCH_RIVALS}
 @dataclass(frozen=True)
 class Replay:
     """regret: how much longer a step takes than the best config's, as a share. cost: device time over the exhaustive
-    grid's. covered: whether the interval holds the true ratio; None where a search gives none."""
+    grid's. covered: whether the interval holds the true ratio; None where a search gives none. equal: whether it says
+    that there is no real difference."""
 
     surface: str
     regret: float
@@ -48,7 +49,7 @@ class Replay:
     seconds: float
     cost: float
     covered: bool | None = None
-    faster: bool | None = None
+    equal: bool | None = None
 
 
 def replay(name: str, source: Callable[[], Surface], noise: float, seed: int, budget_s: float) -> Replay:
@@ -56,9 +57,9 @@ def replay(name: str, source: Callable[[], Surface], noise: float, seed: int, bu
     if name != _OURS and name not in _ENDS:
         budget_s = _our_s(source, noise, seed, budget_s)
     bench = ReplayBench(surface, Noise(noise), seed, budget_s)
-    covered = faster = None
+    covered = equal = None
     if name == _OURS:
-        config, covered, faster = _ours(bench, surface)
+        config, covered, equal = _ours(bench, surface)
     else:
         config = _RIVALS[name](bench, surface.space)
     fits = surface.fits(config)
@@ -69,7 +70,7 @@ def replay(name: str, source: Callable[[], Surface], noise: float, seed: int, bu
         seconds=bench.spent_s,
         cost=bench.spent_s / _grid_s(source),
         covered=covered,
-        faster=faster,
+        equal=equal,
     )
 
 
@@ -80,7 +81,7 @@ def _ours(bench: ReplayBench, surface: Surface) -> tuple[TrainingConfig, bool | 
     if result.low is not None and result.high is not None and result.candidate != found.baseline:
         truth = surface.step_s[found.baseline] / surface.step_s[result.candidate]
         covered = result.low <= truth <= result.high
-    return found.recommendation.config, covered, result.kind is VerdictKind.FASTER
+    return found.recommendation.config, covered, result.kind is VerdictKind.NO_REAL_DIFFERENCE
 
 
 @cache
@@ -121,7 +122,7 @@ def _summary(name: str, noise: float, on: str, replays: Sequence[Replay]) -> dic
         "cost": fmean(costs),
         "cost_99": costs[min(len(costs) - 1, int(0.99 * len(costs)))],
         "covered": fmean(covered) if covered else None,
-        "no_real_difference": fmean(not each.faster for each in replays) if name == _OURS else None,
+        "no_real_difference": fmean(bool(each.equal) for each in replays) if name == _OURS else None,
     }
 
 
