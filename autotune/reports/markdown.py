@@ -27,7 +27,7 @@ def _parts(record: RunRecord) -> Iterator[str]:
     yield f"# autotune: {escape(sentences.title(record))}"
     yield f"**{escape(sentences.headline(record))}** {escape(sentences.advice(record) or '')}".rstrip()
     yield bullets(caveats(record), heading="What weakens this:")
-    yield from _config(record)
+    yield "\n".join(_config(record))
     rows = [cells(row) for _, row in trials_frame(record).iterrows()]
     if rows:
         yield f"## Measured\n{table(HEADERS, rows[:_ROWS_SHOWN])}"

@@ -8,7 +8,7 @@ from autotune.profile_record import Profile
 from autotune.reports import layer_table
 from autotune.reports import profile_sentences as sentences
 from autotune.reports.markup import bullets, escape, folded, preformatted, table
-from autotune.reports.profile_caveats import profile_caveats
+from autotune.reports.profile_caveats import weakened
 from autotune.reports.profile_tables import (
     ceilings_table,
     class_headers,
@@ -24,21 +24,23 @@ _ADVICE_SHOWN = 3
 
 def section(profile: Profile) -> str:
     """A section of GitHub-flavoured Markdown, some twenty lines of it in the open."""
-    return "\n\n".join(part for part in _parts(profile) if part)
+    below = "\n".join(part for part in _folded(profile) if part)
+    return "## Where the time goes\n" + "\n\n".join(part for part in (*_open(profile), below) if part)
 
 
-def _parts(profile: Profile) -> Iterator[str]:
-    yield "## Where the time goes"
+def _open(profile: Profile) -> Iterator[str]:
     host_bound = sentences.host_bound(profile)
     yield f"**{escape(host_bound)}**" if host_bound else ""
     yield " ".join(
         escape(text) for text in (sentences.headline(profile), sentences.timing(profile), sentences.occupancy(profile))
     )
-    yield bullets(profile_caveats(profile), heading="What weakens the profile:")
+    yield escape(weakened(profile) or "")
     yield table(class_headers(profile), class_rows(profile))
-    advice = sentences.advice(profile)
-    yield bullets(advice[:_ADVICE_SHOWN], heading="What could help:")
-    yield folded("More advice", bullets(advice[_ADVICE_SHOWN:]))
+    yield bullets(sentences.advice(profile)[:_ADVICE_SHOWN], heading="What could help:")
+
+
+def _folded(profile: Profile) -> Iterator[str]:
+    yield folded("More advice", bullets(sentences.advice(profile)[_ADVICE_SHOWN:]))
     layers = preformatted(layer_table.table(profile))
     notes = bullets([*class_notes(profile), *layer_table.notes(profile)])
     yield folded("Layers", "\n\n".join(filter(None, [layers, notes])))

@@ -27,7 +27,7 @@ def test_about_twenty_lines_stand_in_the_open(name):
 
 def test_a_host_bound_step_is_said_before_anything_else():
     lines = profile_markdown.section(host_bound_profile()).splitlines()
-    assert lines[2].startswith("**The step is mostly host-bound: the device waits for Python during 56% of it;")
+    assert lines[1].startswith("**The step is mostly host-bound: the device waits for Python during 56% of it;")
     assert "host-bound" not in profile_markdown.section(detector_profile())
 
 
