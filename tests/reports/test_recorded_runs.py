@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from autotune.cli import app
 from autotune.records import RunRecord, Status, load_run
 
-RUNS = sorted((Path(__file__).parents[1] / "data" / "runs").iterdir())
+RUNS = sorted(file.parent for file in (Path(__file__).parents[1] / "data" / "runs").glob("*/run.json"))
 FORMATS = ("terminal", "md", "html", "csv", "json")
 
 
