@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from autotune.records import RunRecord, VerdictKind
 from autotune.reports import knob_sentences, pareto, profile_markdown, sentences
 from autotune.reports.caveats import caveats
+from autotune.reports.columns import filled
 from autotune.reports.markup import bullets, escape, folded, table
 from autotune.reports.snippet import training_snippet
 from autotune.reports.table import trials_frame
@@ -28,14 +29,15 @@ def _parts(record: RunRecord) -> Iterator[str]:
     yield f"**{escape(sentences.headline(record))}** {escape(sentences.advice(record) or '')}".rstrip()
     yield bullets(caveats(record), heading="What weakens this:")
     yield "\n".join(_config(record))
-    rows = [cells(row) for _, row in trials_frame(record).iterrows()]
+    headers, rows = filled(HEADERS, [cells(row) for _, row in trials_frame(record).iterrows()])
     if rows:
-        yield f"## Measured\n{table(HEADERS, rows[:_ROWS_SHOWN])}"
+        yield f"## Measured\n{table(headers, rows[:_ROWS_SHOWN])}"
+    if "images/s" in headers:
         yield _legend(record)
     if len(rows) > _ROWS_SHOWN:
-        yield folded(f"{len(rows) - _ROWS_SHOWN} more settings", table(HEADERS, rows[_ROWS_SHOWN:]))
+        yield folded(f"{len(rows) - _ROWS_SHOWN} more settings", table(headers, rows[_ROWS_SHOWN:]))
     found = pareto.front(pareto.points(record))
-    yield folded(pareto.heading(found), table(pareto.HEADERS, pareto.rows(record, found)))
+    yield folded(pareto.heading(found), table(*filled(pareto.HEADERS, pareto.rows(record, found))))
     if record.profile:
         yield profile_markdown.section(record.profile)
     yield bullets(knob_sentences.compiled(record), heading="Compiled:")

@@ -89,14 +89,15 @@ def heading(found: Sequence[Point]) -> str:
 
 
 def rows(record: RunRecord, found: Sequence[Point]) -> list[list[str]]:
-    """Cells under HEADERS."""
+    """Cells under HEADERS; of energy where any config has one."""
+    energy = any(each.images_per_joule is not None for each in found)
     recommended = record.recommendation.config if record.recommendation else None
     return [
         [
             each.config.label(),
             f"{each.images_per_second:.4g}",
             f"{each.peak_memory_bytes / GIB:.1f}",
-            _joules(each),
+            _joules(each) if energy else "",
             "; ".join(["baseline"] * (each.config == record.baseline) + ["recommended"] * (each.config == recommended)),
         ]
         for each in found

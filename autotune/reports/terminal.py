@@ -11,6 +11,7 @@ from tabulate import tabulate
 from autotune.records import Outcome, RunRecord
 from autotune.reports import knob_sentences, pareto, profile_sentences, profile_terminal, sentences
 from autotune.reports.caveats import caveats
+from autotune.reports.columns import filled
 from autotune.reports.plain import printable
 from autotune.reports.profile_caveats import weakened
 from autotune.reports.table import trials_frame
@@ -18,7 +19,8 @@ from autotune.reports.table import trials_frame
 __all__ = ["HEADERS", "cells", "render"]
 
 HEADERS = ("setting", "images/s", "10th-90th", "vs baseline", "race", "peak GiB", "notes")
-_RIGHT = ("left", "right", "right", "right", "right", "right", "left")
+# Words; all else is figures.
+_LEFT = ("setting", "notes", "")
 
 
 def render(record: RunRecord) -> str:
@@ -63,17 +65,20 @@ def _parts(record: RunRecord) -> Iterator[str]:
 
 
 def _table(record: RunRecord) -> str:
-    rows = [[printable(cell) for cell in cells(row)] for _, row in trials_frame(record).iterrows()]
-    return tabulate(rows, headers=HEADERS, colalign=_RIGHT, disable_numparse=True) if rows else ""
+    return _aligned(HEADERS, [cells(row) for _, row in trials_frame(record).iterrows()])
 
 
 def _front(record: RunRecord) -> str:
     found = pareto.front(pareto.points(record))
     if not found:
         return ""
-    cells = [list(map(printable, row)) for row in pareto.rows(record, found)]
-    align = ("left", "right", "right", "right", "left")
-    return f"{pareto.heading(found)}:\n{tabulate(cells, headers=pareto.HEADERS, colalign=align, disable_numparse=True)}"
+    return f"{pareto.heading(found)}:\n{_aligned(pareto.HEADERS, pareto.rows(record, found))}"
+
+
+def _aligned(all_headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    headers, rows = filled(all_headers, [list(map(printable, row)) for row in cells])
+    align = ["left" if header in _LEFT else "right" for header in headers]
+    return tabulate(rows, headers=headers, colalign=align, disable_numparse=True) if rows else ""
 
 
 def _profile(record: RunRecord) -> str:

@@ -47,7 +47,8 @@ async function copied(element) {
   }
 }
 
-// A table whose rows are sorted by a column and searched. keep(row): a filter from outside; call the result to redraw.
+// A table whose rows are sorted by a column and searched; columns that no row has anything for are left out. keep(row): a
+// filter from outside; call the result to redraw.
 function liveTable(host, columns, rows, {wide = [], keep = () => true, step = 200} = {}) {
   let order = {column: -1, down: false};
   let limit = step;
@@ -57,7 +58,9 @@ function liveTable(host, columns, rows, {wide = [], keep = () => true, step = 20
   const body = make("tbody");
   const more = make("button", {type: "button", className: "more", textContent: "Show all"});
   const numeric = columns.map((_, place) => rows.some((row) => typeof row[place] === "number"));
-  const heads = columns.map((column, place) => {
+  const places = [...columns.keys()].filter((place) => rows.some((row) => row[place] !== null && row[place] !== ""));
+  const heads = places.map((place) => {
+    const column = columns[place];
     const button = make("button", {type: "button", textContent: column.replaceAll("_", " ")});
     const head = make("th", {scope: "col", className: numeric[place] ? "number" : ""}, button);
     button.addEventListener("click", () => {
@@ -65,7 +68,7 @@ function liveTable(host, columns, rows, {wide = [], keep = () => true, step = 20
       order = {column: place, down: order.column === place ? !order.down : numeric[place]};
       heads.forEach((each) => each.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
-      heads.forEach((each, at) => { each.firstChild.textContent = columns[at].replaceAll("_", " ") + (at === place ? (order.down ? " \u2193" : " \u2191") : ""); });
+      heads.forEach((each, at) => { each.firstChild.textContent = columns[places[at]].replaceAll("_", " ") + (places[at] === place ? (order.down ? " \u2193" : " \u2191") : ""); });
       draw();
     });
     return head;
@@ -78,9 +81,9 @@ function liveTable(host, columns, rows, {wide = [], keep = () => true, step = 20
     if (order.column >= 0) found = [...found].sort((one, other) => compare(one[order.column], other[order.column], order.down));
     count.textContent = `${Math.min(limit, found.length)} of ${found.length}${found.length < rows.length ? ` found in ${rows.length}` : ""}`;
     more.hidden = found.length <= limit;
-    body.replaceChildren(...found.slice(0, limit).map((row) => make("tr", {}, ...row.map((cell, place) => make("td", {
+    body.replaceChildren(...found.slice(0, limit).map((row) => make("tr", {}, ...places.map((place) => make("td", {
       className: numeric[place] ? "number" : wide.includes(columns[place]) ? "remark" : "",
-      textContent: shown(columns[place], cell),
+      textContent: shown(columns[place], row[place]),
     })))));
   }
 
