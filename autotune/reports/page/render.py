@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -24,9 +25,15 @@ from autotune.reports.page.roofline import roofline
 from autotune.reports.plain import printable
 from autotune.reports.profile_caveats import profile_caveats, weakened
 
-__all__ = ["chart_data", "environment", "render"]
+__all__ = ["chart_data", "environment", "render", "unwrapped"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_WRAPPED = re.compile(
+    r"(?P<licence>/\*\*.*?\*/\n)"
+    r"\(\s*function\(root, factory\) \{.*?\(typeof self !== \"undefined\" \? self : this, \(\) => \{"
+    r"(?P<plotly>\s*\"use strict\";\s*var Plotly=.*)window\.Plotly = Plotly;\s*return Plotly;\s*\}\)\);\s*",
+    re.DOTALL,
+)
 
 
 def render(record: RunRecord) -> str:
@@ -193,4 +200,12 @@ def _plotly() -> str:
     spec = find_spec("plotly")
     assert spec is not None
     assert spec.submodule_search_locations
-    return (Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    file = Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
+    return unwrapped(file.read_text(encoding="utf-8"))
+
+
+def unwrapped(script: str) -> str:
+    """Plotly's script without its wrapper for module loaders, where that is the one we know: a browser reads a function
+    that is an argument twice, and five megabytes for a good part of the time that the script takes."""
+    wrapped = _WRAPPED.fullmatch(script)
+    return wrapped["licence"] + wrapped["plotly"] if wrapped else script

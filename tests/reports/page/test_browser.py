@@ -19,6 +19,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="no playwright he
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
 Opened = Callable[..., Any]
+# A window that shows nothing: no chart is drawn before it is asked for.
+BLIND = "window.IntersectionObserver = class { observe() { document.documentElement.dataset.watched = 'yes'; } };"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +38,21 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Opened]:
     complaints: list[str] = []
     contexts = []
 
-    def open_page(record: RunRecord, width: int = 1280, height: int = 800, scheme: str = "light") -> Any:
+    def open_page(
+        record: RunRecord,
+        width: int = 1280,
+        height: int = 800,
+        scheme: str = "light",
+        *,
+        anchor: str = "",
+        before: str = "",
+        until: str = "html[data-drawn=all]",
+    ) -> Any:
         file = tmp_path / "report.html"
         file.write_text(render(record), encoding="utf-8")
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+        )
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
@@ -52,9 +65,10 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Opened]:
                 else complaints.append(f"asked for {request.url}")
             ),
         )
-        page.goto(file.as_uri())
+        page.add_init_script(before)
+        page.goto(file.as_uri() + anchor)
         if page.locator(".chart").count():
-            page.wait_for_selector("html[data-drawn=all]", state="attached", timeout=120_000)
+            page.wait_for_selector(until, state="attached", timeout=120_000)
         return page
 
     yield open_page
@@ -151,6 +165,37 @@ def test_hostile_names_show_as_text(opened: Opened, hostile: RunRecord) -> None:
     assert page.locator("#by-module .slicetext", has_text="</script>").count() >= 1
     assert page.evaluate("window.broken") is None
     assert page.locator("img").count() == 0
+
+
+def test_what_the_window_shows_is_drawn_first(opened: Opened) -> None:
+    # The order in which charts get their drawing.
+    watch = """
+        window.order = [];
+        new MutationObserver((changes) => changes.flatMap((change) => [...change.addedNodes]).forEach((node) => {
+          const chart = node.closest?.(".chart");
+          if (chart && node !== chart && !order.includes(chart.id)) order.push(chart.id);
+        })).observe(document, {childList: true, subtree: true});
+    """
+    page = opened(profiled(), anchor="#search", before=watch)
+    assert abs(page.locator("#search").bounding_box()["y"]) < 2, "the link leads there"
+    order = page.evaluate("order")
+    assert order[:5] == ["speed", "memory", "front", "race", "by-class"]
+    assert sorted(order) == sorted(chart.get_attribute("id") for chart in page.locator(".chart").all())
+
+
+def test_a_page_that_is_printed_at_once_has_all_its_charts(opened: Opened) -> None:
+    page = opened(profiled(), before=BLIND, until="html[data-watched]")
+    assert page.locator(".chart .main-svg").count() == 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    for chart in page.locator(".chart").all():
+        assert chart.locator(".main-svg").count(), chart.get_attribute("id")
+
+
+def test_charts_that_are_drawn_later_move_nothing(opened: Opened) -> None:
+    page = opened(profiled(), before=BLIND, until="html[data-watched]")
+    before = page.locator("#measured").bounding_box()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#measured").bounding_box() == before
 
 
 def test_a_dark_page_is_printed_light(opened: Opened) -> None:

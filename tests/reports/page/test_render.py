@@ -8,7 +8,7 @@ import pytest
 
 from autotune.profile_record import Phase
 from autotune.reports.page.embedding import embedded, rounded
-from autotune.reports.page.render import chart_data, render
+from autotune.reports.page.render import chart_data, render, unwrapped
 from autotune.reports.profile_caveats import profile_caveats
 from autotune.reports.profile_sentences import headline, notes
 from profiles import EVERY_PROFILE, detector_profile, layer
@@ -141,3 +141,16 @@ def test_sections_that_have_nothing_are_left_out():
     assert 'id="roofline"' not in page
     assert 'id="speed"' in page
     assert 'id="race"' in page
+
+
+def test_plotlys_script_keeps_its_licence_and_loses_its_wrapper():
+    known = (
+        "/**\n* plotly.js\n*/\n(\n function(root, factory) {\n  root.moduleName = factory();\n"
+        '} (typeof self !== "undefined" ? self : this, () => {\n'
+        '"use strict";var Plotly=(()=>{})();\n\nwindow.Plotly = Plotly;\nreturn Plotly;\n}));'
+    )
+    assert unwrapped(known) == '/**\n* plotly.js\n*/\n\n"use strict";var Plotly=(()=>{})();\n\n'
+    assert unwrapped(f"{known}\nmore();") == f"{known}\nmore();", "what is not known stays as it is"
+    page = render(profiled())
+    assert "Licensed under the MIT license" in page
+    assert "return Plotly;\n}));" not in page, "Plotly's wrapper is another one now"

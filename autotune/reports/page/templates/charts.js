@@ -12,23 +12,33 @@
   const lines = (text, width = 60) => (String(text).match(new RegExp(`.{1,${width}}`, "gsu")) || [""]).slice(0, 6).map(plain).join("<br>");
   const short = (text, width = 40) => plain(text.length > width ? `${text.slice(0, width - 1)}\u2026` : text);
 
+  // Margins are fixed: with automargin Plotly draws each chart twice.
   const axis = (title, more = {}) => ({
-    title: {text: title, font: {size: 12}}, gridcolor: colour("line"), zerolinecolor: colour("line"), linecolor: colour("line"), automargin: true, ...more,
+    title: {text: title, font: {size: 12}}, gridcolor: colour("line"), zerolinecolor: colour("line"), linecolor: colour("line"), ...more,
   });
   // Plotly's log axes count in powers of ten: ticks named here, so that they read as figures.
   const batchAxis = (sizes) => axis("batch size", {type: "log", tickvals: sizes, ticktext: sizes.map(String)});
   const below = () => ({orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", font: {size: 11}, maxheight: 0.7});
 
   const charts = [];
+  const undrawn = new Set();
   const chart = (id, height, build) => {
     const element = document.getElementById(id);
-    if (element) charts.push({element, height, build});
+    if (!element) return;
+    charts.push({element, height, build});
+    undrawn.add(charts.at(-1));
   };
-  function draw({element, height, build}) {
-    const {traces, layout} = build();
+  // Plotly takes the height from the element again when the window changes.
+  function reserve({element, height}) {
     const tall = typeof height === "function" ? height() : height;
-    // Plotly takes the height from the element again when the window changes.
     element.style.minHeight = `${tall}px`;
+    return tall;
+  }
+  function draw(chart) {
+    const {element, build} = chart;
+    const {traces, layout} = build();
+    const tall = reserve(chart);
+    undrawn.delete(chart);
     Plotly.react(element, traces, {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: {family: "system-ui, 'DejaVu Sans', sans-serif", color: colour("text"), size: 12},
@@ -58,8 +68,8 @@
     const passes = layerFilter.passes();
     const {x, y, roofs} = data.roofline;
     const largest = Math.max(...layers.map((layer) => layer.time_ms));
-    // Thousands of points would cover each other.
-    const smallest = layers.length > 500 ? 4 : 6;
+    // Thousands of points would cover each other, and an outline for each takes a browser long.
+    const [smallest, outline] = layers.length > 500 ? [4, 0] : [6, 1];
     const groups = Object.fromEntries(Object.keys(SYMBOLS).map((bound) => [bound, []]));
     layers.forEach((layer, place) => {
       if (x[place] !== null && passes([layer.layer, layer.phase, layer.module])) groups[layer.bound].push(place);
@@ -69,7 +79,7 @@
       x: places.map((place) => x[place]), y: places.map((place) => y[place]),
       text: places.map((place) => layerText(layers[place])), hovertemplate: "%{text}<extra></extra>",
       marker: {
-        symbol: SYMBOLS[bound], color: colour(bound), opacity: 0.75, line: {width: 1, color: colour("ground")},
+        symbol: SYMBOLS[bound], color: colour(bound), opacity: 0.75, line: {width: outline, color: colour("ground")},
         size: places.map((place) => smallest + (narrow.matches ? 20 : 34) * Math.sqrt(layers[place].time_ms / largest)),
       },
     }));
@@ -82,7 +92,7 @@
     const logs = {type: "log", tickvals: powers, ticktext: powers.map((power) => (power < 1e3 ? String(power) : si(power).replace(/\.0+ /, " ")))};
     return {traces: [...lid, ...points], layout: {xaxis: axis("FLOP/byte", logs), yaxis: axis("FLOP/s", logs), legend: below(), uirevision: "kept"}};
   });
-  document.addEventListener("layers-filtered", () => charts.filter(({element}) => element.id === "roofline").forEach(draw));
+  document.addEventListener("layers-filtered", () => drawn().filter(({element}) => element.id === "roofline").forEach(draw));
 
   const bars = ({names, ms, shares}) => ({
     traces: [{
@@ -91,7 +101,7 @@
       marker: {color: names.map((name) => colour(SYMBOLS[name] ? name : name === "idle" ? "unmodelled" : "compute"))},
       insidetextfont: {color: colour("ground")}, outsidetextfont: {color: colour("text")},
     }],
-    layout: {xaxis: axis("ms"), yaxis: axis("", {autorange: "reversed"}), bargap: 0.25, margin: {l: 8, r: 12, t: 4, b: 40}},
+    layout: {xaxis: axis("ms"), yaxis: axis("", {autorange: "reversed"}), bargap: 0.25, margin: {l: 118, r: 12, t: 4, b: 40}},
   });
   chart("by-class", () => 70 + 34 * data.by_class.names.length, () => bars(data.by_class));
   chart("by-phase", () => 70 + 34 * data.by_phase.names.length, () => bars(data.by_phase));
@@ -222,21 +232,34 @@
     return {traces, layout};
   });
 
-  const redraw = () => charts.forEach(draw);
-  // From the top, one whenever the page has nothing else to do: it answers while the larger ones are drawn.
+  const drawn = () => charts.filter((chart) => !undrawn.has(chart));
+  const redraw = () => { [...undrawn].forEach(reserve); drawn().forEach(draw); };
+  // What the window shows first, then the others from the top: one at a time, so that the page answers meanwhile.
   const places = [...document.querySelectorAll(".chart")];
-  const queue = [...charts].sort((one, other) => places.indexOf(one.element) - places.indexOf(other.element));
+  charts.sort((one, other) => places.indexOf(one.element) - places.indexOf(other.element));
+  // So that nothing moves when they are drawn, nor where a link into the page leads.
+  charts.forEach(reserve);
+  const seen = new Set();
   const next = () => {
-    if (queue.length) {
-      draw(queue.shift());
-      setTimeout(next);
-    } else {
-      document.documentElement.dataset.drawn = "all";
-    }
+    const waiting = charts.filter((chart) => undrawn.has(chart));
+    const visible = waiting.find(({element}) => seen.has(element));
+    document.documentElement.dataset.drawn = visible ? "some" : waiting.length ? "visible" : "all";
+    if (!waiting.length) return;
+    draw(visible || waiting[0]);
+    setTimeout(next);
   };
-  next();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  narrow.addEventListener("change", redraw);
-  addEventListener("beforeprint", () => { document.documentElement.classList.add("printing"); redraw(); });
-  addEventListener("afterprint", () => { document.documentElement.classList.remove("printing"); redraw(); });
+  const watcher = new IntersectionObserver((entries) => {
+    const first = !document.documentElement.dataset.drawn;
+    entries.forEach(({target, isIntersecting}) => seen[isIntersecting ? "add" : "delete"](target));
+    if (first) next();
+  });
+  // After the first paint, so that the verdict and the config are there at once.
+  requestAnimationFrame(() => setTimeout(() => {
+    document.body.append(make("script", {textContent: document.getElementById("plotly").textContent}));
+    charts.forEach(({element}) => watcher.observe(element));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+    narrow.addEventListener("change", redraw);
+    addEventListener("beforeprint", () => { document.documentElement.classList.add("printing"); charts.forEach(draw); });
+    addEventListener("afterprint", () => { document.documentElement.classList.remove("printing"); redraw(); });
+  }));
 })();

@@ -116,12 +116,13 @@ if (document.getElementById("example")) chooseExample();
 if (data.trials) liveTable(document.getElementById("trials"), data.trials.columns, data.trials.rows, {wide: ["remark"]});
 if (data.layers) {
   let passes = layerFilter.passes();
-  const redraw = liveTable(document.getElementById("layers"), data.layers.columns, data.layers.rows, {wide: ["layer", "remark"], keep: (row) => passes(row)});
+  let redraw = () => {};
+  const host = document.getElementById("layers");
+  // Thousands of rows: made when somebody looks at them.
+  host.closest("details").addEventListener("toggle", () => {
+    redraw = liveTable(host, data.layers.columns, data.layers.rows, {wide: ["layer", "remark"], keep: (row) => passes(row)});
+  }, {once: true});
   const changed = () => { passes = layerFilter.passes(); redraw(); document.dispatchEvent(new Event("layers-filtered")); };
   document.querySelectorAll(".phase").forEach((box) => box.addEventListener("change", changed));
   document.getElementById("module").addEventListener("input", changed);
 }
-
-// After the first paint, so that the verdict and the config are there at once.
-const sources = [...document.querySelectorAll("#plotly, #charts")].map((element) => element.textContent);
-requestAnimationFrame(() => setTimeout(() => sources.forEach((source) => document.body.append(make("script", {textContent: source})))));
