@@ -24,6 +24,7 @@ from autotune.record_base import Record
 
 __all__ = [
     "SCHEMA_VERSION",
+    "SIDES_AT_MOST",
     "Compilation",
     "DataSpec",
     "DeviceState",
@@ -44,6 +45,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+# A block of the race has no more sides than this; Trial.block is the number of the block times this, plus the side.
+SIDES_AT_MOST = 8
 
 
 class Outcome(StrEnum):

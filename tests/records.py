@@ -117,6 +117,16 @@ def race(candidate: TrainingConfig, baseline_ms: float, candidate_ms: float, blo
     ]
 
 
+def heats(times_ms: dict[TrainingConfig, Sequence[float]]) -> list[Trial]:
+    """The heats' blocks, a time for each block that a config took part in."""
+    return [
+        ok(config, ms, Stage.HEATS, first_step=8 * block, block=8 * block + side)
+        for block in range(max(map(len, times_ms.values())))
+        for side, (config, times) in enumerate(times_ms.items())
+        for ms in times[block : block + 1]
+    ]
+
+
 def verdict(candidate: TrainingConfig, ratio: float, blocks: int, half_width: float = 0.03) -> Verdict:
     low, high = ratio - half_width, ratio + half_width
     kind = VerdictKind.FASTER if low > 1.01 else VerdictKind.NO_REAL_DIFFERENCE
@@ -219,6 +229,13 @@ def profiled() -> RunRecord:
     return faster().model_copy(update={"profile": detector_profile()})
 
 
+def with_heats() -> RunRecord:
+    """The winner beside two others, one of which leaves after three blocks."""
+    times_ms = {BF16: (175.0,) * 5, TF32: (210.0,) * 3, BF16.at_batch_size(8, 16): (176.0, 175.0, 174.0, 175.0, 180.0)}
+    trials = [*faster().trials[:3], *heats(times_ms), *race(BF16, 404.0, 174.9, blocks=8)]
+    return run_record(trials, recommendation=faster().recommendation)
+
+
 def nothing_measured(status: Status = Status.FAILED, error: str | None = "no CUDA GPU") -> RunRecord:
     """A run that ended before it had a machine."""
     return run_record(status=status, error=error, machine=None, workload=None, baseline=None)
@@ -233,6 +250,7 @@ EVERY_KIND = {
     "faster": faster(),
     "profiled": profiled(),
     "profiled and host-bound": faster().model_copy(update={"profile": host_bound_profile()}),
+    "with heats": with_heats(),
     "tie": tie(),
     "disturbed": disturbed(),
     "interrupted": interrupted(),

@@ -17,12 +17,9 @@ from pydantic import ValidationError
 
 from autotune.config import TrainingConfig
 from autotune.errors import RecordError, RunDirectoryError
-from autotune.records import Job, Machine, Outcome, Stage, Trial
+from autotune.records import SIDES_AT_MOST, Job, Machine, Outcome, Stage, Trial
 
-__all__ = ["SIDES_AT_MOST", "Journal", "Key"]
-
-# A block of the race has no more sides than this; Trial.block is the number of the block times this, plus the side.
-SIDES_AT_MOST = 8
+__all__ = ["Journal", "Key"]
 
 Key = tuple[Stage, TrainingConfig, int | None]
 

@@ -14,10 +14,9 @@ from statistics import fmean, stdev
 
 from autotune.config import TrainingConfig
 from autotune.intervals import INDIFFERENCE
-from autotune.records import Outcome, Stage, Trial, Verdict, VerdictKind
+from autotune.records import SIDES_AT_MOST, Outcome, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order
 from autotune.tuner.heats import LEAST_ERROR, LOOKS, Heats
-from autotune.tuner.journal import SIDES_AT_MOST
 from autotune.tuner.side import Side
 from autotune.tuner.verdict import ENERGY, MIN_BLOCKS, SPEED, Measure, verdict
 

@@ -18,7 +18,7 @@ from autotune.reports import knob_sentences, profile_sentences, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.frameworks import examples
 from autotune.reports.layer_tree import module_path
-from autotune.reports.page import layers, modules, nvml_lines, search
+from autotune.reports.page import layers, modules, nvml_lines, race, search
 from autotune.reports.page.embedding import embedded
 from autotune.reports.page.fixes import first_to_fix
 from autotune.reports.page.roofline import roofline
@@ -65,7 +65,8 @@ def chart_data(record: RunRecord) -> dict[str, Any]:
         data |= {
             "measured": search.measured(record),
             "memory_limit_gib": search.memory_limit_gib(record),
-            "race": search.race(record),
+            "race": race.race(record),
+            "heats": race.heats(record),
             "trials": {"columns": search.TRIAL_COLUMNS, "rows": search.trial_rows(record)},
         }
     return data
@@ -103,6 +104,7 @@ def _context(record: RunRecord, data: dict[str, Any], *, charts: bool) -> dict[s
         "roofline_note": data["roofline"].note if profile else "",
         "search": "measured" in data,
         "raced": data.get("race") is not None,
+        "heats": data.get("heats") is not None,
         "failures": _printable(sentences.failures(record)),
         "left_out": _printable(sentences.left_out(record)),
         "nvml": "nvml" in data,

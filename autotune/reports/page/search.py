@@ -1,8 +1,7 @@
-"""The search as charts need it: each config's speed and memory, the race, the trials."""
+"""The search as charts need it: each config's speed and memory, the trials."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median, quantiles
@@ -15,7 +14,7 @@ from autotune.reports.pareto import front, points, without_energy
 from autotune.reports.plain import printable
 from autotune.reports.si import GIB
 
-__all__ = ["TRIAL_COLUMNS", "Measured", "Race", "measured", "memory_limit_gib", "race", "trial_rows"]
+__all__ = ["TRIAL_COLUMNS", "Measured", "measured", "memory_limit_gib", "trial_rows"]
 
 TRIAL_COLUMNS = (
     "number",
@@ -31,9 +30,6 @@ TRIAL_COLUMNS = (
     "seconds",
     "remark",
 )
-
-
-_LARGEST_LOG = 700.0
 
 
 @dataclass(frozen=True)
@@ -53,18 +49,6 @@ class Measured:
     is_baseline: bool
     is_recommended: bool
     on_front: bool = False
-
-
-@dataclass(frozen=True)
-class Race:
-    """Times as much of something as the baseline: ratio with its 95% interval, and of each block."""
-
-    of: str
-    setting: str
-    ratio: float | None
-    low: float | None
-    high: float | None
-    blocks: tuple[float | None, ...]
 
 
 def measured(record: RunRecord) -> list[Measured]:
@@ -109,17 +93,6 @@ def memory_limit_gib(record: RunRecord) -> float | None:
     own = record.job.memory_limit_bytes if record.job else None
     limit = own or (record.machine.device_memory_bytes if record.machine else None)
     return rounded(limit / GIB) if limit else None
-
-
-def race(record: RunRecord) -> Race | None:
-    verdict = record.recommendation.verdict if record.recommendation else None
-    if verdict is None or not verdict.log_ratios:
-        return None
-    # A damaged record may hold what no float can.
-    blocks = tuple(rounded(math.exp(ratio)) if abs(ratio) < _LARGEST_LOG else None for ratio in verdict.log_ratios)
-    ratio, low, high = (rounded(value) for value in (verdict.ratio, verdict.low, verdict.high))
-    of = "times as many images/J" if verdict.measure == "energy" else "times as fast"
-    return Race(of, verdict.candidate.label(), ratio, low, high, blocks)
 
 
 def trial_rows(record: RunRecord) -> list[list[Any]]:

@@ -12,7 +12,7 @@ import pytest
 from autotune.records import RunRecord
 from autotune.reports.page.render import render
 from profiles import detector_profile
-from records import EVERY_KIND, profiled
+from records import EVERY_KIND, profiled, with_heats
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here")
@@ -90,6 +90,13 @@ def test_the_page_fits_its_window(opened: Opened, large: RunRecord, width: int, 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".verdict").bounding_box()["y"] < 300
     assert page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)") >= 16
+
+
+def test_the_heats_are_drawn_with_a_point_for_each_side_and_block(opened: Opened) -> None:
+    page = opened(with_heats())
+    points = page.evaluate("document.getElementById('heats').data.map((t) => t.x.filter((x) => x !== null).length)")
+    assert points == [3, 5]
+    assert page.locator("#heats .points path").count() == 8
 
 
 def test_what_weakens_the_verdict_is_seen_without_scrolling(opened: Opened) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from autotune.records import Outcome
-from autotune.reports.page.search import TRIAL_COLUMNS, measured, memory_limit_gib, race, trial_rows
+from autotune.reports.page.search import TRIAL_COLUMNS, measured, memory_limit_gib, trial_rows
 from records import BASELINE, BF16, GIB, TF32, failed, faster, ok, run_record, tie
 
 
@@ -36,14 +36,6 @@ def test_the_limit_is_the_runs_own_or_the_devices():
     assert memory_limit_gib(faster()) == pytest.approx(139.8)
     job = faster().job.model_copy(update={"memory_limit_bytes": 8 * GIB})
     assert memory_limit_gib(run_record(job=job)) == 8.0
-
-
-def test_the_race_is_the_verdicts_own_blocks_and_interval():
-    raced = race(faster())
-    assert (raced.ratio, raced.low, raced.high) == (2.31, 2.28, 2.34)
-    assert raced.blocks == pytest.approx((2.31,) * 8)
-    assert raced.of == "times as fast"
-    assert race(run_record()) is None
 
 
 def test_each_trial_is_a_row():

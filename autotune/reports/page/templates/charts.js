@@ -197,6 +197,24 @@
       layout: {xaxis: axis("peak memory, GiB", {rangemode: "tozero"}), yaxis: axis("images/s", {rangemode: "tozero"}), legend: below()},
     };
   });
+  // Rows for blocks, from the top; row 0 is for all of them.
+  const blockAxis = (count, all) => axis("block", {
+    range: [count + 0.7, all ? -0.7 : 0.3], tickvals: Array.from({length: count + 1}, (_, place) => place).slice(all ? 0 : 1),
+    ticktext: ["all", ...Array.from({length: count}, (_, place) => String(place + 1))].slice(all ? 0 : 1),
+  });
+  // Within 1% is a tie.
+  const tie = () => ({type: "rect", x0: 1 / 1.01, x1: 1.01, y0: 0, y1: 1, yref: "paper", fillcolor: colour("muted"), opacity: 0.35, line: {width: 0}, layer: "below"});
+  chart("heats", () => 400 + 20 * data.heats.sides.length, () => {
+    const {of, reference, sides} = data.heats;
+    return {
+      traces: sides.map(({setting, blocks}, place) => ({
+        type: "scatter", mode: "markers", name: short(setting), x: blocks, y: blocks.map((_, block) => block + 1),
+        hovertemplate: `${lines(setting)}<br>block %{y}: %{x:.3f}x<extra></extra>`,
+        marker: {symbol: CELL_SYMBOLS[place % CELL_SYMBOLS.length], size: 9, color: colour(CELL_COLOURS[place % CELL_COLOURS.length])},
+      })),
+      layout: {xaxis: axis(`${of} as ${short(reference)}`), yaxis: blockAxis(sides[0].blocks.length, false), shapes: [tie()], legend: below(), showlegend: true},
+    };
+  });
   chart("race", 400, () => {
     const {of, setting, ratio, low, high, blocks} = data.race;
     const known = ratio !== null && low !== null && high !== null;
@@ -208,12 +226,7 @@
           marker: {symbol: "diamond", size: 12, color: colour("memory")}, error_x: {type: "data", symmetric: false, array: [high - ratio], arrayminus: [ratio - low], thickness: 2, width: 8},
         }] : []),
       ],
-      layout: {
-        xaxis: axis(`${short(setting)}: ${of}`), yaxis: axis("block", {range: [blocks.length + 0.7, -0.7], tickvals: [0, ...blocks.map((_, place) => place + 1)], ticktext: ["all", ...blocks.map((_, place) => String(place + 1))]}),
-        // Within 1% of the baseline is a tie.
-        shapes: [{type: "rect", x0: 1 / 1.01, x1: 1.01, y0: 0, y1: 1, yref: "paper", fillcolor: colour("muted"), opacity: 0.35, line: {width: 0}, layer: "below"}],
-        legend: below(),
-      },
+      layout: {xaxis: axis(`${short(setting)}: ${of}`), yaxis: blockAxis(blocks.length, true), shapes: [tie()], legend: below()},
     };
   });
 
