@@ -198,6 +198,16 @@ def test_a_page_that_is_printed_at_once_has_all_its_charts(opened: Opened) -> No
         assert chart.locator(".main-svg").count(), chart.get_attribute("id")
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_legend_stands_in_an_axis(opened: Opened, width: int) -> None:
+    page = opened(with_heats().model_copy(update={"profile": detector_profile()}), width)
+    for chart in page.locator(".chart:has(.legend)").all():
+        legend = chart.locator(".legend").bounding_box()
+        labels = [label.bounding_box() for label in chart.locator(".xtick, .ytick, .xtitle, .ytitle").all()]
+        assert labels
+        assert not [label for label in labels if _overlap(label, legend)], chart.get_attribute("id")
+
+
 def test_charts_that_are_drawn_later_move_nothing(opened: Opened) -> None:
     page = opened(profiled(), before=BLIND, until="html[data-watched]")
     before = page.locator("#measured").bounding_box()
@@ -237,3 +247,9 @@ def _points(page: Any) -> int:
         "document.getElementById('roofline').data.filter((t) => t.mode === 'markers')"
         ".reduce((sum, t) => sum + t.x.length, 0)"
     )
+
+
+def _overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    """Whether two boxes have more than an edge in common."""
+    sides = (("x", "width"), ("y", "height"))
+    return all(min(one[at] + one[size], other[at] + other[size]) - max(one[at], other[at]) > 1 for at, size in sides)

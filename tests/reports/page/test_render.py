@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from autotune.profile_record import Phase
+from autotune.profile_record import Bound, Phase
+from autotune.reports.page import render as render_module
 from autotune.reports.page.embedding import embedded, rounded
 from autotune.reports.page.render import chart_data, render, unwrapped
 from autotune.reports.profile_caveats import profile_caveats
@@ -154,3 +156,17 @@ def test_plotlys_script_keeps_its_licence_and_loses_its_wrapper():
     page = render(profiled())
     assert "Licensed under the MIT license" in page
     assert "return Plotly;\n}));" not in page, "Plotly's wrapper is another one now"
+
+
+def test_white_text_reads_on_every_bounds_colour():
+    css = (Path(render_module.__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
+    light = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", css.partition("@media")[0]))
+    for bound in Bound:
+        assert 1.05 / (_luminance(light[bound]) + 0.05) >= 4.5, bound
+
+
+def _luminance(colour):
+    """Relative luminance, as WCAG 2 defines it."""
+    channels = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -18,7 +18,8 @@
   });
   // Plotly's log axes count in powers of ten: ticks named here, so that they read as figures.
   const batchAxis = (sizes) => axis("batch size", {type: "log", tickvals: sizes, ticktext: sizes.map(String)});
-  const below = () => ({orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", font: {size: 11}, maxheight: 0.7});
+  // Above the plot, where it takes its own room: below it, it would stand in the axis, whose margin is fixed.
+  const above = () => ({orientation: "h", x: 0, yref: "container", y: 1, yanchor: "top", font: {size: 11}, maxheight: 0.7});
 
   const charts = [];
   const undrawn = new Set();
@@ -90,7 +91,7 @@
     }));
     const powers = Array.from({length: 25}, (_, place) => 10 ** (place - 6));
     const logs = {type: "log", tickvals: powers, ticktext: powers.map((power) => (power < 1e3 ? String(power) : si(power).replace(/\.0+ /, " ")))};
-    return {traces: [...lid, ...points], layout: {xaxis: axis("FLOP/byte", logs), yaxis: axis("FLOP/s", logs), legend: below(), uirevision: "kept"}};
+    return {traces: [...lid, ...points], layout: {xaxis: axis("FLOP/byte", logs), yaxis: axis("FLOP/s", logs), legend: above(), uirevision: "kept"}};
   });
   document.addEventListener("layers-filtered", () => drawn().filter(({element}) => element.id === "roofline").forEach(draw));
 
@@ -119,7 +120,8 @@
         insidetextfont: {color: bounds.map((bound, place) => colour(place && bound ? "ground" : "text"))},
         pathbar: {visible: true, textfont: {color: colour("text")}},
       }],
-      layout: {margin: {l: 4, r: 4, t: 28, b: 4}},
+      // Text that nobody can read is left out.
+      layout: {margin: {l: 4, r: 4, t: 28, b: 4}, uniformtext: {minsize: 10, mode: "hide"}},
     };
   });
 
@@ -168,7 +170,7 @@
       }})),
       ...rings((each) => each.batch_size, (each) => each.images_per_second), ...failures(() => 0),
     ],
-    layout: {xaxis: batchAxis(sizes), yaxis: axis("images/s", {rangemode: "tozero"}), legend: below()},
+    layout: {xaxis: batchAxis(sizes), yaxis: axis("images/s", {rangemode: "tozero"}), legend: above()},
   }));
   chart("memory", searchHeight, () => ({
     traces: [
@@ -180,7 +182,7 @@
         hoverlabel: {namelength: -1}, line: {dash: "dash", width: 1.5, color: colour("memory")},
       }] : []),
     ],
-    layout: {xaxis: batchAxis(sizes), yaxis: axis("peak memory, GiB", {rangemode: "tozero"}), legend: below()},
+    layout: {xaxis: batchAxis(sizes), yaxis: axis("peak memory, GiB", {rangemode: "tozero"}), legend: above()},
   }));
   chart("front", searchHeight, () => {
     const front = measured.filter((each) => each.on_front).sort((one, other) => one.peak_gib - other.peak_gib);
@@ -194,7 +196,7 @@
         }).filter((trace) => trace.x.length),
         ...rings((each) => each.peak_gib, (each) => each.images_per_second),
       ],
-      layout: {xaxis: axis("peak memory, GiB", {rangemode: "tozero"}), yaxis: axis("images/s", {rangemode: "tozero"}), legend: below()},
+      layout: {xaxis: axis("peak memory, GiB", {rangemode: "tozero"}), yaxis: axis("images/s", {rangemode: "tozero"}), legend: above()},
     };
   });
   // Rows for blocks, from the top; row 0 is for all of them.
@@ -212,7 +214,7 @@
         hovertemplate: `${lines(setting)}<br>block %{y}: %{x:.3f}x<extra></extra>`,
         marker: {symbol: CELL_SYMBOLS[place % CELL_SYMBOLS.length], size: 9, color: colour(CELL_COLOURS[place % CELL_COLOURS.length])},
       })),
-      layout: {xaxis: axis(`${of} as ${short(reference)}`), yaxis: blockAxis(sides[0].blocks.length, false), shapes: [tie()], legend: below(), showlegend: true},
+      layout: {xaxis: axis(`${of} as ${short(reference)}`), yaxis: blockAxis(sides[0].blocks.length, false), shapes: [tie()], legend: above(), showlegend: true},
     };
   });
   chart("race", 400, () => {
@@ -226,13 +228,13 @@
           marker: {symbol: "diamond", size: 12, color: colour("memory")}, error_x: {type: "data", symmetric: false, array: [high - ratio], arrayminus: [ratio - low], thickness: 2, width: 8},
         }] : []),
       ],
-      layout: {xaxis: axis(`${short(setting)}: ${of}`), yaxis: blockAxis(blocks.length, true), shapes: [tie()], legend: below()},
+      layout: {xaxis: axis(`${short(setting)}: ${of}`), yaxis: blockAxis(blocks.length, true), shapes: [tie()], legend: above()},
     };
   });
 
   chart("nvml", () => 60 + 150 * data.nvml.length, () => {
     const rows = data.nvml.length;
-    const layout = {legend: below(), xaxis: axis("seconds", {anchor: `y${rows > 1 ? rows : ""}`}), hovermode: "x unified", margin: {l: 56, r: 12, t: 8, b: 44}};
+    const layout = {legend: above(), xaxis: axis("seconds", {anchor: `y${rows > 1 ? rows : ""}`}), hovermode: "x unified", margin: {l: 56, r: 12, t: 8, b: 44}};
     const traces = data.nvml.flatMap(({unit, lines: series}, row) => {
       const number = row ? String(row + 1) : "";
       const top = 1 - row / rows;
