@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from autotune.profile_record import Layer, Profile
+from autotune.reports.csv_text import csv_text
 
 __all__ = ["render"]
 
@@ -17,13 +16,7 @@ _FIELDS = (*Layer.model_fields, *Layer.model_computed_fields)
 
 def render(profile: Profile) -> str:
     """CSV text with a header, in the order of the layers; what is absent is empty, figures are exact."""
-    return _frame(profile).to_csv(index=False, lineterminator="\n")
-
-
-def _frame(profile: Profile) -> pd.DataFrame:
-    columns = [_NAMES.get(name, name) for name in _FIELDS]
-    # Objects, so that each figure is written as Python does: what is read back is the same number.
-    return pd.DataFrame([_row(layer) for layer in profile.layers], columns=columns, dtype=object)
+    return csv_text([_NAMES.get(name, name) for name in _FIELDS], map(_row, profile.layers))
 
 
 def _row(layer: Layer) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from autotune.reports.caveats import caveats
 from autotune.reports.columns import filled
 from autotune.reports.markup import bullets, escape, folded, table
 from autotune.reports.snippet import training_snippet
-from autotune.reports.table import trials_frame
+from autotune.reports.table import trials_table
 from autotune.reports.terminal import HEADERS, cells
 
 __all__ = ["render"]
@@ -29,7 +29,7 @@ def _parts(record: RunRecord) -> Iterator[str]:
     yield f"**{escape(sentences.headline(record))}** {escape(sentences.advice(record) or '')}".rstrip()
     yield bullets(caveats(record), heading="What weakens this:")
     yield "\n".join(_config(record))
-    headers, rows = filled(HEADERS, [cells(row) for _, row in trials_frame(record).iterrows()])
+    headers, rows = filled(HEADERS, [cells(row) for row in trials_table(record)])
     if rows:
         yield f"## Measured\n{table(headers, rows[:_ROWS_SHOWN])}"
     if "images/s" in headers:

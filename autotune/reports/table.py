@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from statistics import median
-from typing import Any
-
-import pandas as pd
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, Any
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, RunRecord, Stage, Trial
 from autotune.reports.si import GIB
 
-__all__ = ["trials_frame"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["trials_frame", "trials_table"]
 
 _COLUMNS = (
     "setting",
@@ -32,7 +34,7 @@ _COLUMNS = (
 )
 
 
-def trials_frame(record: RunRecord) -> pd.DataFrame:
+def trials_table(record: RunRecord) -> list[dict[str, Any]]:
     """One row per config: the baseline first, then the fastest first, then those that failed.
 
     best_, median_, p10_, p90_images_per_second: over the trials of the search: the best trial's median, then median
@@ -40,16 +42,22 @@ def trials_frame(record: RunRecord) -> pd.DataFrame:
     within the search. The race is pooled apart, since it runs later, side by side with the baseline, and is what the
     verdict comes from: race_images_per_second, race_ratio. Absent figures are NaN.
     """
-    configs = list(dict.fromkeys(trial.config for trial in record.trials))
-    rows = [_row(record, config) for config in configs]
+    rows = [_row(record, config) for config in dict.fromkeys(trial.config for trial in record.trials)]
+    return sorted(rows, key=_place)
+
+
+def trials_frame(record: RunRecord) -> pd.DataFrame:
+    """The same for pandas, whose import takes longer than a report."""
+    import pandas as pd
+
     figures = {column: float for column in _COLUMNS if column.endswith(("per_second", "ratio", "gib"))}
-    frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype({**figures, "is_baseline": bool, "trials": int})
-    by_speed = frame.assign(
-        _failed=frame["outcome"] != Outcome.OK,
-        _speed=-frame["race_ratio"].fillna(frame["ratio"]),
-    )
-    order = by_speed.sort_values(["is_baseline", "_failed", "_speed"], ascending=[False, True, True], kind="stable")
-    return frame.loc[order.index].reset_index(drop=True)
+    frame = pd.DataFrame(trials_table(record), columns=list(_COLUMNS))
+    return frame.astype({**figures, "is_baseline": bool, "trials": int})
+
+
+def _place(row: dict[str, Any]) -> tuple[bool, bool, float]:
+    speed = row["ratio"] if math.isnan(row["race_ratio"]) else row["race_ratio"]
+    return not row["is_baseline"], row["outcome"] != Outcome.OK, math.inf if math.isnan(speed) else -speed
 
 
 def _row(record: RunRecord, config: TrainingConfig) -> dict[str, Any]:
@@ -57,7 +65,7 @@ def _row(record: RunRecord, config: TrainingConfig) -> dict[str, Any]:
     timed = [trial for trial in trials if trial.outcome is Outcome.OK and trial.step_ms]
     search = [trial for trial in timed if not trial.stage.is_race]
     race = [trial for trial in timed if trial.stage is Stage.RACE]
-    samples = pd.Series([sample for trial in search for sample in trial.images_per_second], dtype=float)
+    low, middle, high = _spread([sample for trial in search for sample in trial.images_per_second])
     peaks = [trial.peak_memory_bytes for trial in trials if trial.peak_memory_bytes is not None]
     return {
         "setting": config.label(),
@@ -65,16 +73,24 @@ def _row(record: RunRecord, config: TrainingConfig) -> dict[str, Any]:
         "is_recommended": record.recommendation is not None and config == record.recommendation.config,
         "outcome": str(Outcome.OK if timed else _first_failure(trials)),
         "trials": len(trials),
-        "best_images_per_second": max((trial.median_images_per_second or 0.0 for trial in search), default=None),
-        "median_images_per_second": samples.median(),
-        "p10_images_per_second": samples.quantile(0.1),
-        "p90_images_per_second": samples.quantile(0.9),
+        "best_images_per_second": max((trial.median_images_per_second or 0.0 for trial in search), default=math.nan),
+        "median_images_per_second": middle,
+        "p10_images_per_second": low,
+        "p90_images_per_second": high,
         "ratio": _ratio(_timed_baseline(record, race=False), search),
-        "race_images_per_second": median(s for t in race for s in t.images_per_second) if race else None,
+        "race_images_per_second": median(s for t in race for s in t.images_per_second) if race else math.nan,
         "race_ratio": _race_ratio(record, config, race),
-        "peak_memory_gib": max(peaks) / GIB if peaks else None,
+        "peak_memory_gib": max(peaks) / GIB if peaks else math.nan,
         "notes": "; ".join(_notes(trials)),
     }
+
+
+def _spread(samples: Sequence[float]) -> tuple[float, float, float]:
+    """10th percentile, median, 90th percentile."""
+    if not samples:
+        return math.nan, math.nan, math.nan
+    deciles = quantiles(samples, n=10, method="inclusive") if len(samples) > 1 else samples
+    return deciles[0], median(samples), deciles[-1]
 
 
 def _first_failure(trials: Sequence[Trial]) -> Outcome:
@@ -105,7 +121,7 @@ def _timed_baseline(record: RunRecord, *, race: bool) -> list[Trial]:
     ]
 
 
-def _race_ratio(record: RunRecord, config: TrainingConfig, race: Sequence[Trial]) -> float | None:
+def _race_ratio(record: RunRecord, config: TrainingConfig, race: Sequence[Trial]) -> float:
     """The verdict's own ratio for its candidate, so that a report names one figure for it; else from the trials."""
     verdict = record.recommendation.verdict if record.recommendation else None
     if race and verdict and verdict.candidate == config and verdict.measure == "speed" and verdict.ratio is not None:
@@ -113,13 +129,14 @@ def _race_ratio(record: RunRecord, config: TrainingConfig, race: Sequence[Trial]
     return _ratio(_timed_baseline(record, race=True), race)
 
 
-def _ratio(baseline: Sequence[Trial], candidate: Sequence[Trial]) -> float | None:
+def _ratio(baseline: Sequence[Trial], candidate: Sequence[Trial]) -> float:
     """Times as fast as the baseline over the steps that both timed: the same images, whose sizes vary.
 
-    The ratio of median throughputs where no step is common or the steps hold different numbers of images.
+    The ratio of median throughputs where no step is common or the steps hold different numbers of images. NaN where a
+    side has none.
     """
     if not baseline or not candidate:
-        return None
+        return math.nan
     theirs, ours = _ms_by_step(baseline), _ms_by_step(candidate)
     both = theirs.keys() & ours.keys()
     if both and baseline[0].config.images_per_step == candidate[0].config.images_per_step:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import pandas as pd
 from tabulate import tabulate
 
 from autotune.records import Outcome, RunRecord
@@ -14,7 +14,7 @@ from autotune.reports.caveats import caveats
 from autotune.reports.columns import filled
 from autotune.reports.plain import printable
 from autotune.reports.profile_caveats import weakened
-from autotune.reports.table import trials_frame
+from autotune.reports.table import trials_table
 
 __all__ = ["HEADERS", "cells", "render"]
 
@@ -28,8 +28,8 @@ def render(record: RunRecord) -> str:
     return "\n\n".join(part for part in _parts(record) if part)
 
 
-def cells(row: pd.Series) -> list[str]:
-    """One row of trials_frame in words, under HEADERS."""
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """One row of trials_table in words, under HEADERS."""
     marks = ["baseline"] * bool(row["is_baseline"]) + ["recommended"] * bool(row["is_recommended"])
     failed = [] if row["outcome"] == Outcome.OK else [str(row["outcome"])]
     low, high = row["p10_images_per_second"], row["p90_images_per_second"]
@@ -65,7 +65,7 @@ def _parts(record: RunRecord) -> Iterator[str]:
 
 
 def _table(record: RunRecord) -> str:
-    return _aligned(HEADERS, [cells(row) for _, row in trials_frame(record).iterrows()])
+    return _aligned(HEADERS, [cells(row) for row in trials_table(record)])
 
 
 def _front(record: RunRecord) -> str:

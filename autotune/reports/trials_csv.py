@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from autotune.config import KNOBS
 from autotune.records import RunRecord, Trial
+from autotune.reports.csv_text import csv_text
 
 __all__ = ["render"]
 
@@ -31,15 +30,9 @@ _AFTER = (
 
 def render(record: RunRecord) -> str:
     """CSV text with a header, in the order of the trials; what is absent is empty."""
-    return _frame(record).to_csv(index=False, lineterminator="\n")
-
-
-def _frame(record: RunRecord) -> pd.DataFrame:
     # A knob that --knobs alone tries is a column where a trial has used it.
     used = [knob for knob in KNOBS if not knob.asked_as or any(trial.config.uses(knob) for trial in record.trials)]
-    columns = [*_BEFORE, *(knob.name for knob in used), *_AFTER]
-    # Objects, so that an integer column with an absent value stays one of integers.
-    return pd.DataFrame([_row(trial) for trial in record.trials], columns=columns, dtype=object)
+    return csv_text([*_BEFORE, *(knob.name for knob in used), *_AFTER], map(_row, record.trials))
 
 
 def _row(trial: Trial) -> dict[str, Any]:
@@ -51,6 +44,6 @@ def _row(trial: Trial) -> dict[str, Any]:
         "energy_joules": trial.energy.joules if trial.energy else None,
         "energy_source": trial.energy.source.value if trial.energy else None,
         "images_per_joule": trial.images_per_joule,
-        # A carriage return of its own would end the row: pandas quotes for the line ends that it writes.
+        # A carriage return of its own would end the row: csv quotes for the line ends that it writes.
         "detail": "\n".join(trial.detail.splitlines()),
     }
