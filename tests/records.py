@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from itertools import count
 
 from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.profile_record import Bound, Layer, Phase
 from autotune.records import (
     DataSpec,
     DeviceState,
@@ -23,7 +25,7 @@ from autotune.records import (
     VerdictKind,
     WorkloadFacts,
 )
-from profiles import detector_profile, host_bound_profile
+from profiles import detector_profile, host_bound_profile, layer, nvml_series
 
 GIB = 2**30
 H200 = Machine(
@@ -244,6 +246,43 @@ def nothing_measured(status: Status = Status.FAILED, error: str | None = "no CUD
 def interrupted() -> RunRecord:
     """A run stopped with Ctrl-C before the race."""
     return run_record([ok(BASELINE, 400.0, Stage.BASELINE), ok(BF16, 175.0)], status=Status.INTERRUPTED)
+
+
+def _large_layers(count: int) -> list[Layer]:
+    dice = random.Random(0)
+    return [
+        layer(
+            f"backbone.body.layer{place % 4}.{place // 8}.conv",
+            (Phase.FORWARD, Phase.BACKWARD)[place // 4 % 2],
+            dice.lognormvariate(-2.0, 1.5),
+            dice.choice(list(Bound)),
+            flops=10.0 ** dice.uniform(6.0, 12.0),
+            bytes=10.0 ** dice.uniform(5.0, 9.0),
+            module="Conv2d",
+        )
+        for place in range(count)
+    ]
+
+
+def large() -> RunRecord:
+    """3,000 layers and 500 trials of 50 configs."""
+    dice = random.Random(0)
+    trials = [
+        ok(
+            TrainingConfig(
+                batch_size=2 ** dice.randint(0, 4),
+                precision=dice.choice(list(Precision)),
+                channels_last=dice.random() < 0.5,
+            ),
+            dice.lognormvariate(5.0, 0.5),
+        )
+        for _ in range(484)
+    ]
+    return run_record(
+        [*trials, *race(BF16, 404.0, 174.9, blocks=8)],
+        recommendation=faster().recommendation,
+        profile=detector_profile(_large_layers(3000), nvml=nvml_series(300)),
+    )
 
 
 EVERY_KIND = {

@@ -1,55 +1,19 @@
 from __future__ import annotations
 
-import random
-
 import pytest
 
 import profiles
 import records
-from autotune.config import Precision, TrainingConfig
-from autotune.profile_record import Bound, Layer, Phase
+from autotune.profile_record import Bound, Phase
 from autotune.records import ModelSpec, Outcome, RunRecord
 
 # What breaks out of a script element, of an attribute, of Plotly's own markup, and of a template.
 HOSTILE = "</script><script>window.broken=1</script><img src=x onerror='window.broken=1'><b>{{7*7}}%{x}&lt;"
 
 
-def large_layers(count: int) -> list[Layer]:
-    dice = random.Random(0)
-    return [
-        profiles.layer(
-            f"backbone.body.layer{place % 4}.{place // 8}.conv",
-            (Phase.FORWARD, Phase.BACKWARD)[place // 4 % 2],
-            dice.lognormvariate(-2.0, 1.5),
-            dice.choice(list(Bound)),
-            flops=10.0 ** dice.uniform(6.0, 12.0),
-            bytes=10.0 ** dice.uniform(5.0, 9.0),
-            module="Conv2d",
-        )
-        for place in range(count)
-    ]
-
-
 @pytest.fixture(scope="session")
 def large() -> RunRecord:
-    """3,000 layers and 500 trials of 50 configs."""
-    dice = random.Random(0)
-    trials = [
-        records.ok(
-            TrainingConfig(
-                batch_size=2 ** dice.randint(0, 4),
-                precision=dice.choice(list(Precision)),
-                channels_last=dice.random() < 0.5,
-            ),
-            dice.lognormvariate(5.0, 0.5),
-        )
-        for _ in range(484)
-    ]
-    return records.run_record(
-        [*trials, *records.race(records.BF16, 404.0, 174.9, blocks=8)],
-        recommendation=records.faster().recommendation,
-        profile=profiles.detector_profile(large_layers(3000), nvml=profiles.nvml_series(300)),
-    )
+    return records.large()
 
 
 @pytest.fixture(scope="session")
