@@ -168,6 +168,21 @@ def test_a_copy_from_the_host_is_held_against_the_way_from_the_host(tmp_path: Pa
     assert row.bound is Bound.MEMORY
 
 
+def test_a_range_in_which_the_host_alone_worked_is_no_step_of_the_device(tmp_path: Path) -> None:
+    path = _saved(
+        tmp_path,
+        annotation("ProfilerStep#0", 0, 100),
+        *_launched("aten::mul", 10, 1, 20, 30),
+        annotation("ProfilerStep#1", 100, 100),
+        *_launched("aten::mul", 110, 2, 120, 30),
+        annotation("ProfilerStep#2", 200, 50),
+        operator("aten::stack", 210, 10),  # the loader's next batch
+    )
+    profile = profile_of_trace(path)
+    assert profile.profiled_step_ms == (0.1, 0.03)
+    assert profile.busy_ms == pytest.approx(0.03)
+
+
 def test_what_ran_before_the_first_step_or_after_the_last_is_left_out(tmp_path: Path) -> None:
     path = _saved(
         tmp_path,
