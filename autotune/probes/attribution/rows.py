@@ -62,7 +62,8 @@ def layers_of(
     """The rows of a profile, per step, in the order in which the layers first ran. Their times sum to the busy time."""
     rows: dict[Place, _Row] = {}
     _add_work(rows, trace, links, places, work, costs)
-    _add_costs(rows, places, costs, roof, _in_steps(trace, steps), _from_host(trace, links, costs))
+    counted = _in_steps(trace, steps) & _on_device(trace, links, costs)
+    _add_costs(rows, places, costs, roof, counted, _from_host(trace, links, costs))
     ordered = sorted(rows.items(), key=lambda item: (tuple(Phase).index(item[0].phase), item[1].first))
     return tuple(_layer(place, row, len(steps), modules, waits) for place, row in ordered)
 
@@ -125,6 +126,16 @@ def _in_steps(trace: Trace, steps: Sequence[TraceStep]) -> Flags:
     return (begins >= opens[0]) & (begins < max(step.host_end_ns for step in steps))
 
 
+def _on_device(trace: Trace, links: Links, costs: Costs) -> Flags:
+    """Which operators with a cost ran on the device: in a GPU's trace those that speak for an event there. What a
+    tensor on the host cost, as boxes' anchors do, the device's ceilings say nothing of."""
+    if not trace.has_device_events:
+        return np.ones(len(trace.operators), dtype=bool)
+    found = np.zeros(len(trace.operators) + 1, dtype=bool)  # the last is ABSENT's
+    found[np.append(costs.speaker, ABSENT)[links.operator]] = True
+    return found[:-1]
+
+
 def _from_host(trace: Trace, links: Links, costs: Costs) -> dict[int, int]:
     """The bytes that operators with a cost moved between the host's memory and the device's."""
     names = np.fromiter((name.startswith(_HOST_COPIES) for name in trace.names), dtype=bool, count=len(trace.names))
@@ -138,10 +149,10 @@ def _from_host(trace: Trace, links: Links, costs: Costs) -> dict[int, int]:
 
 
 def _add_costs(
-    rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof, in_steps: Flags, from_host: Mapping[int, int]
+    rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof, counted: Flags, from_host: Mapping[int, int]
 ) -> None:
     for operator, cost in costs.by_operator.items():
-        if not in_steps[operator]:
+        if not counted[operator]:
             continue
         row = rows.get(places.names[places.codes[operator]])
         if row is None:  # it took no time on the device: its result had its own, or it moved nothing

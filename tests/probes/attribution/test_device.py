@@ -183,6 +183,21 @@ def test_a_range_in_which_the_host_alone_worked_is_no_step_of_the_device(tmp_pat
     assert profile.busy_ms == pytest.approx(0.03)
 
 
+def test_what_an_operator_costs_the_host_is_not_held_against_the_devices_ceilings(tmp_path: Path) -> None:
+    million = [([1_000_000], "float", ""), ([1_000_000], "float", "")]
+    path = _saved(
+        tmp_path,
+        annotation("ProfilerStep#0", 0, 100),
+        annotation("layer:head", 5, 60),
+        operator("aten::maximum", 6, 4, inputs=million),  # of two tensors on the host
+        operator("aten::mul", 20, 4, inputs=million),
+        launch(21, 1),
+        kernel(30, 10, 1),
+    )
+    row = _row(profile_of_trace(path), "head")
+    assert (row.flops, row.bytes) == (1e6, 12e6)
+
+
 def test_what_ran_before_the_first_step_or_after_the_last_is_left_out(tmp_path: Path) -> None:
     path = _saved(
         tmp_path,
