@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from statistics import fmean, median
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import Field, PositiveFloat, computed_field
 
@@ -26,9 +26,13 @@ __all__ = [
     "ClassTotal",
     "Layer",
     "Phase",
+    "Positive",
     "Profile",
     "Unmodelled",
 ]
+
+# More than nothing, and no infinity, which a datasheet or a clock never says.
+Positive: TypeAlias = Annotated[PositiveFloat, Field(allow_inf_nan=False)]
 
 # The row of what belongs to no layer.
 UNATTRIBUTED = "(unattributed)"
@@ -74,7 +78,7 @@ class Ceiling(Record):
 
     kind: CeilingKind
     precision: str | None = None
-    samples: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    samples: Annotated[tuple[Positive, ...], Field(min_length=1)]
     datasheet: float | None = None
 
     @computed_field  # type: ignore[prop-decorator]
@@ -247,8 +251,8 @@ class Profile(Record):
     machine: Machine | None = None
     device: str
     device_type: str
-    step_samples_ms: tuple[PositiveFloat, ...] = ()
-    profiled_step_ms: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    step_samples_ms: tuple[Positive, ...] = ()
+    profiled_step_ms: Annotated[tuple[Positive, ...], Field(min_length=1)]
     busy_ms: float
     idle_ms: float
     coverage: float
