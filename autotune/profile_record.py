@@ -47,7 +47,8 @@ class Phase(StrEnum):
 class Bound(StrEnum):
     """Why a layer takes its time.
 
-    communication: it waits for other GPUs (NCCL). unmodelled: most of its time is in operators without a cost.
+    communication: it waits for other GPUs (NCCL). unmodelled: most of its time is in operators without a cost,
+    or the ceilings that would explain it are not known.
     """
 
     COMPUTE = "compute"

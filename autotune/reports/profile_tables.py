@@ -36,7 +36,11 @@ def class_notes(profile: Profile) -> list[str]:
     if (latency := shown.get(Bound.LATENCY)) and not latency.layers:
         notes.append("latency: the gaps between kernels that were launched in time.")
     if Bound.UNMODELLED in shown:
-        notes.append(f"unmodelled: {rows} most of whose time is in operators without a cost.")
+        known = profile.ceilings and profile.ceilings.ceilings
+        notes.append(
+            f"unmodelled: {rows} most of whose time is in operators without a cost"
+            + ("." if known else ", and all others for want of ceilings.")
+        )
     return notes
 
 

@@ -65,7 +65,7 @@ def layers_of(
     counted = _in_steps(trace, steps) & _on_device(trace, links, costs)
     _add_costs(rows, places, costs, roof, counted, _from_host(trace, links, costs))
     ordered = sorted(rows.items(), key=lambda item: (tuple(Phase).index(item[0].phase), item[1].first))
-    return tuple(_layer(place, row, len(steps), modules, waits) for place, row in ordered)
+    return tuple(_layer(place, row, len(steps), roof, modules, waits) for place, row in ordered)
 
 
 def _add_work(rows: dict[Place, _Row], trace: Trace, links: Links, places: Places, work: Work, costs: Costs) -> None:
@@ -167,13 +167,13 @@ def _add_costs(
             row.flops_by_ceiling[words] = row.flops_by_ceiling.get(words, 0.0) + cost.flops
 
 
-def _layer(place: Place, row: _Row, steps: int, modules: Mapping[str, str], waits: Waits) -> Layer:
+def _layer(place: Place, row: _Row, steps: int, roof: Roof, modules: Mapping[str, str], waits: Waits) -> Layer:
     time_ms = row.time_ns / steps / 1e6
     modelled = row.modelled_ns / row.time_ns if row.time_ns else 0.0
     compute_ms, memory_ms = row.compute_ms / steps, row.memory_ms / steps
     host_wait_ms = waits.host * row.host_wait_ns / steps / 1e6
     own_gap_ms = waits.own * (row.idle_before_ns - row.host_wait_ns) / steps / 1e6
-    work_bound, balanced = bound_of(time_ms, compute_ms, memory_ms, modelled=modelled)
+    work_bound, balanced = bound_of(time_ms, compute_ms, memory_ms, modelled=modelled, complete=roof.complete)
     if place.layer == COMMUNICATION:
         work_bound, balanced = Bound.COMMUNICATION, False
     arithmetic = max(row.flops_by_ceiling, key=row.flops_by_ceiling.__getitem__, default="")

@@ -19,7 +19,7 @@ _REMEDIES = {
     Bound.LATENCY: "a larger batch, where its kernels are small; fused operators",
     Bound.HOST: "a larger batch, compile, CUDA graphs",
     Bound.COMMUNICATION: "fewer or overlapped exchanges between GPUs",
-    Bound.UNMODELLED: "unknown: its operators have no cost",
+    Bound.UNMODELLED: "unknown: its operators have no cost, or the device no known ceilings",
 }
 
 
