@@ -157,6 +157,12 @@ class Layer(Record):
     balanced: bool = False
     fewer_multiplications: bool = False
 
+    @property
+    def floor_ms(self) -> float:
+        """The least time that the ceilings allow for its work: by its bytes alone where it is done with fewer
+        multiplications than are counted."""
+        return self.memory_ms if self.fewer_multiplications else max(self.compute_ms, self.memory_ms)
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def compute_ratio(self) -> float:

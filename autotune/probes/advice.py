@@ -95,7 +95,7 @@ def _towards_ceilings(profile: Profile, network: list[Layer]) -> Iterator[_Savin
         yield _in_precision(network, "tf32", profile.ceilings, bytes_left=1.0)
     if config is None or not config.channels_last:
         saving = _Saving("channels_last", "true", "if all layers came down to the machine's ceilings")
-        yield _down_to(saving, network, _floor)
+        yield _down_to(saving, network, lambda layer: layer.floor_ms)
     if on_gpu and (config is None or not config.cudnn_benchmark):
         sentence = "if its convolutions took no longer than their memory traffic; a loss where image sizes vary"
         saving = _Saving("cudnn_benchmark", "true", sentence)
@@ -111,7 +111,7 @@ def _towards_ceilings(profile: Profile, network: list[Layer]) -> Iterator[_Savin
             "if nothing waited for Python, elementwise work were fused away and the rest came down to the ceilings"
         )
         saving = _Saving("compile", "true", sentence)
-        _down_to(saving, network, lambda layer: 0.0 if _fusible(layer) else _floor(layer))
+        _down_to(saving, network, lambda layer: 0.0 if _fusible(layer) else layer.floor_ms)
         saving.add(Bound.HOST, _after_ms(profile))
         yield _without_waits(saving, profile.layers)
 
@@ -194,17 +194,11 @@ def _reaches(ceilings: Ceilings | None, precision: str) -> float | None:
     return max((each for each in found if each), default=None)
 
 
-def _floor(layer: Layer) -> float:
-    """The least time that the ceilings allow for a layer, in ms; by its bytes alone where it is done with fewer
-    multiplications than are counted."""
-    return layer.memory_ms if layer.fewer_multiplications else max(layer.compute_ms, layer.memory_ms)
-
-
 def _floor_in_one_batch(layer: Layer, batches: int | None) -> float:
-    """_floor() if the step were one batch in place of so many. Of a layer on matrix units any part of the bytes may be
-    its weights, which each batch moves anew; batches: None where nobody knows."""
+    """Layer.floor_ms if the step were one batch in place of so many. Of a layer on matrix units any part of the bytes
+    may be its weights, which each batch moves anew; batches: None where nobody knows."""
     if batches == 1 or not layer.arithmetic.startswith(_TENSOR_KINDS):
-        return _floor(layer)
+        return layer.floor_ms
     memory_ms = layer.memory_ms / batches if batches else 0.0
     return memory_ms if layer.fewer_multiplications else max(layer.compute_ms, memory_ms)
 
