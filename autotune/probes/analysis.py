@@ -170,8 +170,6 @@ def _notes(trace: Trace, steps: tuple[TraceStep, ...], facts: _Facts, profile: P
         yield "The trace marks no steps: all of it counts as one."
     if profile.ceilings is None:
         yield "No ceilings are known for this device: no layer can be told compute-bound from memory-bound."
-    elif not profile.ceilings.measured and any(layer.work_bound is Bound.LATENCY for layer in profile.layers):
-        yield "The ceilings are the datasheet's, which no kernel reaches: more layers look latency-bound than are."
     if not (trace.operators.signature >= 0).any():
         yield "The trace holds no shapes: nothing has a cost. Record with record_shapes=True."
     if facts.nvml:
