@@ -103,6 +103,15 @@ def test_a_layer_above_its_ceiling_is_flagged_at_the_ratio_and_explained():
     assert "!" not in without
 
 
+def test_a_layer_of_fewer_multiplications_is_no_wrong_ceiling_and_explained():
+    winograd = layer("conv", Phase.FORWARD, 5.0, compute_ms=8.0, memory_ms=1.0, fewer_multiplications=True)
+    text = profile_terminal.render(profile([winograd]))
+    assert "160%*" in text
+    assert "* done with fewer multiplications than are counted (Winograd, FFT)" in text
+    assert "!" not in text
+    assert "*" not in profile_terminal.render(profile([layer("conv", Phase.FORWARD, 5.0)]))
+
+
 def test_flagged_layers_without_a_row_are_counted():
     layers = [layer(f"m{n}", Phase.FORWARD, 10.0, memory_ms=12.0) for n in range(50)]
     text = profile_terminal.render(profile(layers))
