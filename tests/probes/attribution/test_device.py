@@ -219,7 +219,6 @@ def test_what_ran_before_the_first_step_or_after_the_last_is_left_out(tmp_path: 
         ([1024, 1, 1], 16, 0, 2),  # threads: 2048 to a multiprocessor
         ([256, 1, 1], 128, 0, 2),  # registers: 65,536 to a multiprocessor
         ([256, 1, 1], 82, 0, 2),  # registers come by the 256 to a warp: 11 units and not 10.25
-        ([48, 1, 1], 16, 0, 32),  # a warp and a half take two
         ([32, 1, 1], 16, 0, 32),  # block slots
         ([128, 1, 1], 16, 50 * 1024, 1),  # shared memory: 96 KiB where the profiler does not say
     ],
