@@ -38,6 +38,10 @@ class Roof:
         """Whether all FLOPs and bytes have a ceiling: without one nothing can be said to stand below both."""
         return all(self.ceilings.get(kind) for kind in (CeilingKind.COPY, CeilingKind.VECTOR))
 
+    @property
+    def knows_host_copies(self) -> bool:
+        return self.ceilings.get(CeilingKind.HOST_TO_DEVICE) is not None
+
     def arithmetic(self, cost: Cost) -> str:
         """The ceiling that a cost is compared with, in words: `convolution tf32`, `vector`."""
         precision = self._precision(cost)

@@ -39,6 +39,7 @@ class _Row:
     host_wait_ns: int = 0
     flops: float = 0.0
     bytes: float = 0.0
+    crossed_bytes: float = 0.0
     compute_ms: float = 0.0
     memory_ms: float = 0.0
     shortcut_ns: int = 0
@@ -160,6 +161,7 @@ def _add_costs(
         crossed = min(from_host.get(operator, 0), cost.bytes / _CROSSING)
         row.flops += cost.flops
         row.bytes += cost.bytes
+        row.crossed_bytes += _CROSSING * crossed
         row.compute_ms += roof.compute_ms(cost)
         row.memory_ms += roof.memory_ms(cost.bytes - _CROSSING * crossed) + roof.host_copy_ms(crossed)
         if cost.flops:
@@ -173,7 +175,9 @@ def _layer(place: Place, row: _Row, steps: int, roof: Roof, modules: Mapping[str
     compute_ms, memory_ms = row.compute_ms / steps, row.memory_ms / steps
     host_wait_ms = waits.host * row.host_wait_ns / steps / 1e6
     own_gap_ms = waits.own * (row.idle_before_ns - row.host_wait_ns) / steps / 1e6
-    work_bound, balanced = bound_of(time_ms, compute_ms, memory_ms, modelled=modelled, complete=roof.complete)
+    # What mostly crosses to the host or from it has that way's ceiling alone, which no datasheet of a GPU tells.
+    complete = roof.complete and (roof.knows_host_copies or row.crossed_bytes <= row.bytes / 2)
+    work_bound, balanced = bound_of(time_ms, compute_ms, memory_ms, modelled=modelled, complete=complete)
     if place.layer == COMMUNICATION:
         work_bound, balanced = Bound.COMMUNICATION, False
     arithmetic = max(row.flops_by_ceiling, key=row.flops_by_ceiling.__getitem__, default="")
