@@ -38,11 +38,7 @@ def class_notes(profile: Profile) -> list[str]:
     if (latency := shown.get(Bound.LATENCY)) and not latency.layers:
         notes.append("latency: the gaps between kernels that were launched in time.")
     if Bound.UNMODELLED in shown:
-        known = profile.ceilings and profile.ceilings.ceilings
-        notes.append(
-            f"unmodelled: {rows} most of whose time is in operators without a cost"
-            + ("." if known else ", and all others for want of ceilings.")
-        )
+        notes.append(f"unmodelled: {rows} most of whose time has no cost, or no known ceiling to hold it against.")
     return notes
 
 

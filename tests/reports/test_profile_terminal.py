@@ -203,7 +203,7 @@ def test_a_step_that_the_profiler_sped_up_was_measured_on_a_busy_machine():
 def test_the_legends_explain_what_is_there():
     text = one_line(profile_terminal.render(detector_profile()))
     assert "layers for which that is longer than they worked count a second time, with what bounds their work." in text
-    assert "unmodelled: layers most of whose time is in operators without a cost." in text
+    assert "unmodelled: layers most of whose time has no cost, or no known ceiling to hold it against." in text
     assert "FLOP/byte: its arithmetic intensity" in text
     bare = layer("a", Phase.FORWARD, 5.0, flops=0.0, bytes=0.0, compute_ms=0.0, memory_ms=0.0)
     text = one_line(profile_terminal.render(profile([bare], ceilings=None)))
