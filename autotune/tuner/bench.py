@@ -230,6 +230,7 @@ class LiveBench:
             compilation=partial.compilation,
             state=state,
             energy=probe.energy,
+            timeline=probe.timeline(),
             predicted_peak_bytes=order.predicted_bytes,
             largest_tensor_elements=partial.largest_tensor_elements,
             duration_s=time.monotonic() - began_s,

@@ -42,6 +42,7 @@ def large() -> RunRecord:
                 channels_last=dice.random() < 0.5,
             ),
             dice.lognormvariate(5.0, 0.5),
+            timeline=profiles.timeline(30),
         )
         for _ in range(484)
     ]
