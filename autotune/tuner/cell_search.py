@@ -303,8 +303,8 @@ class _Run:
             self.bench.release(config)
 
     def _climb_down(self, cells: list[Cell]) -> None:
-        """The ladders of batch sizes of the cells within reach of the leader, each at its largest batch, rung by rung side
-        by side: where all are alike and the number of trials runs out, it is the lowest rungs that are left out."""
+        """The ladders of batch sizes of the cells within reach of the leader, each at its largest batch, rung by rung
+        side by side: where all are alike and the number of trials runs out, the lowest rungs are left out."""
         gains = {cell: self._gain_at_largest(cell) for cell in cells}
         reach = max(gains.values()) - max(_WITHIN_REACH, _REACH_ERRORS * self.standings.trial_error)
         ranked = sorted((cell for cell in cells if gains[cell] > -math.inf), key=lambda cell: -gains[cell])

@@ -34,8 +34,8 @@ class Ladder:
         return self._below.pop(0)
 
     def take(self, gain: float, error: float) -> None:
-        """What the rung brought, in the unit of best; -inf where it failed. error: the standard error of what it brought
-        beside another's."""
+        """What the rung brought, in the unit of best; -inf where it failed. error: the standard error of what it
+        brought beside another's."""
         loss = max(_LOSS, _SURE_ERRORS * error)
         self._lost += gain < self._best - loss
         # Where losses show late, gains do too.

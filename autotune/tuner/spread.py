@@ -1,4 +1,4 @@
-"""How much timed steps differ for no reason that is known: neither the side that they are of, nor the block or images."""
+"""How much timed steps differ for no reason that is known: neither their side, nor their block or images."""
 
 from __future__ import annotations
 
@@ -41,5 +41,7 @@ def robust_variance(rows: Sequence[Sequence[float]]) -> float:
         rest = [value - common for value, common in zip(row, of_block, strict=True)]
         middle = fmean(rest)
         variances.append(sum((value - middle) ** 2 for value in rest) / freedom)
-    # The median of chi-squared over its degrees of freedom (Wilson and Hilferty, 1931); what is common takes 1/n with it.
-    return median(variances) / (1.0 - 2.0 / (9.0 * freedom)) ** 3 * sides / (sides - 1)
+    # The median of chi-squared over its degrees of freedom (Wilson and Hilferty, 1931). What is common to the sides
+    # takes 1/sides of the variance with it.
+    of_chi_squared = float((1.0 - 2.0 / (9.0 * freedom)) ** 3)
+    return median(variances) / of_chi_squared * sides / (sides - 1)

@@ -48,8 +48,8 @@ class Standings:
 
     @property
     def deviation(self) -> float:
-        """The standard deviation of a step's time beside those of other configs for the same images, as ln. Where only the
-        baseline has run, what its images differ by counts too; 0 where it timed a single step."""
+        """The standard deviation of a step's time beside those of other configs for the same images, as ln. Where only
+        the baseline has run, what its images differ by counts too; 0 where it timed a single step."""
         if len(self.baseline.steps) < 2:
             return 0.0
         same = [each for each in self.trials.values() if each.steps == self.baseline.steps]
