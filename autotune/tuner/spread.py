@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean, median
 
@@ -36,12 +37,12 @@ def robust_variance(rows: Sequence[Sequence[float]]) -> float:
     freedom = blocks - 1
     centred = [[value - fmean(row) for value in row] for row in rows]
     of_block = [median(column) for column in zip(*centred, strict=True)]
-    variances = []
+    variances: list[float] = []
     for row in centred:
         rest = [value - common for value, common in zip(row, of_block, strict=True)]
         middle = fmean(rest)
         variances.append(sum((value - middle) ** 2 for value in rest) / freedom)
     # The median of chi-squared over its degrees of freedom (Wilson and Hilferty, 1931). What is common to the sides
     # takes 1/sides of the variance with it.
-    of_chi_squared = float((1.0 - 2.0 / (9.0 * freedom)) ** 3)
+    of_chi_squared = math.pow(1.0 - 2.0 / (9.0 * freedom), 3.0)
     return median(variances) / of_chi_squared * sides / (sides - 1)
