@@ -255,7 +255,7 @@ class _Run:
         give_up_ms = math.exp(self._hopeless) * self.standings.leader.step_ms[0]
         predicted_bytes = cell.memory.beyond(config.batch_size)
         trial = self._measure(stage, config, self.budget.steps, give_up_ms=give_up_ms, predicted_bytes=predicted_bytes)
-        self.standings.trials[config] = trial
+        self.standings.take(trial)
         cell.take(trial)
         self._choose(config)
         return trial

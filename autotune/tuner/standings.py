@@ -26,20 +26,26 @@ class Standings:
         self.repeats: dict[TrainingConfig, list[Trial]] = {}
         self.unsound: set[object] = set()  # arithmetic
         self.unraceable: set[TrainingConfig] = set()
+        self._deviation: float | None = None
         self._objective = objective
         self._limit_bytes = limit_bytes
 
     def begin(self, baseline: Trial) -> None:
         """With the baseline, which all gains refer to."""
         self.baseline = baseline
-        self.trials[baseline.config] = baseline
+        self.take(baseline)
+
+    def take(self, trial: Trial) -> None:
+        """A config's first trial, or one that stands for it from now on."""
+        self.trials[trial.config] = trial
+        self._deviation = None
 
     def repeat(self, again: Trial) -> None:
         """A config that was timed again; one that failed then has failed."""
         if again.outcome is Outcome.OK:
             self.repeats.setdefault(again.config, []).append(again)
         else:
-            self.trials[again.config] = again
+            self.take(again)
 
     def gain(self, trial: Trial) -> float:
         """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake."""
@@ -50,6 +56,11 @@ class Standings:
     def deviation(self) -> float:
         """The standard deviation of a step's time beside those of other configs for the same images, as ln. Where only
         the baseline has run, what its images differ by counts too; 0 where it timed a single step."""
+        if self._deviation is None:
+            self._deviation = self._find_deviation()
+        return self._deviation
+
+    def _find_deviation(self) -> float:
         if len(self.baseline.steps) < 2:
             return 0.0
         same = [each for each in self.trials.values() if each.steps == self.baseline.steps]
