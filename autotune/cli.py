@@ -159,6 +159,7 @@ def grid(
     optimizer: options.Optimizer = "adamw",
     device: options.Device = None,
     steps: Annotated[int, typer.Option(min=1, help="Timed optimizer steps of each config.")] = 30,
+    rounds: Annotated[int, typer.Option(min=1, help="Divide them among so many rounds, each in a new order.")] = 3,
     seed: options.Seed = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
@@ -182,9 +183,9 @@ def grid(
             command=("autotune", *sys.argv[1:]),
         )
         with watching() as watcher:
-            recorded = record_grid(request, steps, say=watcher.say)
+            recorded = record_grid(request, steps, rounds, say=watcher.say)
         recorded.save(out)
-        print_out(f"{len(recorded.trials)} configs in {out}" + ("" if recorded.complete else ": interrupted"))
+        print_out(f"{len(recorded.trials)} trials in {out}" + ("" if recorded.complete else ": interrupted"))
         if not recorded.complete:
             raise typer.Exit(130)
 

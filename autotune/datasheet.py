@@ -96,7 +96,7 @@ def datasheet_ceilings(device_name: str) -> Ceilings | None:
     )
     note = (
         f"the ceilings are the datasheet's of {sheet.name} ({sheet.source}), not measured: no program reaches them "
-        "quite, so that layers stand further below them than below measured ones"
+        "quite, so that more layers look latency-bound than are"
     )
     return Ceilings(ceilings=ceilings, measured=False, notes=(note,))
 

@@ -1,4 +1,4 @@
-"""A grid: every config of a job measured once, for replays of searches and for reading off what settings do."""
+"""A grid: every config of a job measured, for replays of searches and for reading off what settings do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ __all__ = ["Grid", "load_grid"]
 
 
 class Grid(Record):
-    """trials: one per config, each in a process of its own, in random order. complete: none was cut off."""
+    """trials: of every config one in each round, which is their block, each in a process of its own, in random order;
+    none after one that failed. steps: of a config in all rounds. complete: no round was cut off."""
 
     schema_version: int = SCHEMA_VERSION
     started: str

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import Self
+
+from pydantic import model_validator
 
 from autotune.record_base import Record
 
-__all__ = ["GpuProcess", "NvmlMissing", "NvmlSample", "NvmlSeries", "PowerSource"]
+__all__ = ["DeviceTimeline", "GpuProcess", "NvmlMissing", "NvmlSample", "NvmlSeries", "PowerSource"]
 
 
 class PowerSource(StrEnum):
@@ -82,3 +86,52 @@ class NvmlSeries(Record):
         """Energy between the first and the last reading of the counter; None without two readings."""
         read = [sample.energy_millijoules for sample in self.samples if sample.energy_millijoules is not None]
         return (read[-1] - read[0]) / 1000.0 if len(read) > 1 else None
+
+
+class DeviceTimeline(Record):
+    """The GPU over one trial: some of NVML's samples, as columns, so that a run of hundreds of trials stays small.
+
+    at_s: since the trial was ordered. Each other column has one entry per at_s, or is empty where nothing of it was
+    read; None: not read this time. clock_events: those of the sample and of the ones left out before it.
+    """
+
+    at_s: tuple[float, ...]
+    gpu_busy_percent: tuple[int | None, ...] = ()
+    memory_busy_percent: tuple[int | None, ...] = ()
+    memory_used_bytes: tuple[int | None, ...] = ()
+    power_watts: tuple[float | None, ...] = ()
+    sm_clock_mhz: tuple[int | None, ...] = ()
+    memory_clock_mhz: tuple[int | None, ...] = ()
+    temperature_celsius: tuple[int | None, ...] = ()
+    clock_events: tuple[tuple[str, ...] | None, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> Self:
+        for name, column in self:
+            if column and len(column) != len(self.at_s):
+                raise ValueError(f"{name} has {len(column)} entries beside {len(self.at_s)} times")
+        return self
+
+    @classmethod
+    def of(cls, samples: Sequence[NvmlSample], began_s: float, at_most: int) -> Self:
+        """samples thinned evenly to at_most, the first and the last among them. began_s: of the samples' clock."""
+        last = len(samples) - 1
+        count = min(len(samples), at_most)
+        places = [round(place * last / max(count - 1, 1)) for place in range(count)]
+        kept = [samples[place] for place in places]
+        read = {
+            name: tuple(getattr(sample, name) for sample in kept)
+            for name in cls.model_fields
+            if name not in ("at_s", "clock_events")
+        }
+        starts = [0, *(place + 1 for place in places)]
+        events = tuple(_events(samples[start : place + 1]) for start, place in zip(starts, places, strict=False))
+        read["clock_events"] = events
+        told = {name: column for name, column in read.items() if any(value is not None for value in column)}
+        return cls.model_validate({"at_s": tuple(round(sample.at_s - began_s, 2) for sample in kept), **told})
+
+
+def _events(samples: Sequence[NvmlSample]) -> tuple[str, ...] | None:
+    """Each reason that any of the samples saw, once; None where none of them was asked."""
+    asked = [sample.clock_events for sample in samples if sample.clock_events is not None]
+    return tuple(dict.fromkeys(event for events in asked for event in events)) if asked else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from statistics import fmean, median
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import Field, PositiveFloat, computed_field
 
@@ -26,9 +26,13 @@ __all__ = [
     "ClassTotal",
     "Layer",
     "Phase",
+    "Positive",
     "Profile",
     "Unmodelled",
 ]
+
+# More than nothing, and no infinity, which a datasheet or a clock never says.
+Positive: TypeAlias = Annotated[PositiveFloat, Field(allow_inf_nan=False)]
 
 # The row of what belongs to no layer.
 UNATTRIBUTED = "(unattributed)"
@@ -43,7 +47,8 @@ class Phase(StrEnum):
 class Bound(StrEnum):
     """Why a layer takes its time.
 
-    communication: it waits for other GPUs (NCCL). unmodelled: most of its time is in operators without a cost.
+    communication: it waits for other GPUs (NCCL). unmodelled: most of its time is in operators without a cost,
+    or the ceilings that would explain it are not known.
     """
 
     COMPUTE = "compute"
@@ -74,7 +79,7 @@ class Ceiling(Record):
 
     kind: CeilingKind
     precision: str | None = None
-    samples: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    samples: Annotated[tuple[Positive, ...], Field(min_length=1)]
     datasheet: float | None = None
 
     @computed_field  # type: ignore[prop-decorator]
@@ -151,6 +156,12 @@ class Layer(Record):
     work_bound: Bound
     balanced: bool = False
     fewer_multiplications: bool = False
+
+    @property
+    def floor_ms(self) -> float:
+        """The least time that the ceilings allow for its work: by its bytes alone where it is done with fewer
+        multiplications than are counted."""
+        return self.memory_ms if self.fewer_multiplications else max(self.compute_ms, self.memory_ms)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -247,8 +258,8 @@ class Profile(Record):
     machine: Machine | None = None
     device: str
     device_type: str
-    step_samples_ms: tuple[PositiveFloat, ...] = ()
-    profiled_step_ms: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    step_samples_ms: tuple[Positive, ...] = ()
+    profiled_step_ms: Annotated[tuple[Positive, ...], Field(min_length=1)]
     busy_ms: float
     idle_ms: float
     coverage: float

@@ -16,6 +16,7 @@ from autotune.config import TrainingConfig, asked_knobs
 from autotune.durations import seconds
 from autotune.errors import AutotuneError, UsageError
 from autotune.records import DataSpec, ModelSpec, RunRecord, Status, Verdict, VerdictKind
+from autotune.tuner.objective import Objective
 from autotune.tuner.request import Request
 from autotune.tuner.run import run
 
@@ -98,6 +99,7 @@ def recommend(
     baseline: TrainingConfig | None = None,
     image_size: int | None = None,
     knobs: str | Sequence[str] = (),
+    objective: Literal["throughput", "memory", "energy"] = "throughput",
     refresh: bool = False,
 ) -> Recommendation:
     """Measure how model trains on device and recommend a training config.
@@ -108,7 +110,9 @@ def recommend(
     effective_batch_size: images per optimizer step and device, kept exactly. budget: measuring time, in seconds or
         as "5m". device: "cpu", "cuda", "cuda:N"; None for the model's own where it is on a GPU, else CUDA where there
         is one. baseline: the config you train with today. knobs: what else to try, on what leads: "compile",
-        "optimizer", "matmul_precision". refresh: measure again though the cache has an answer.
+        "optimizer", "matmul_precision". objective: what the config shall be the best in: "memory" is the least of it
+        within 2% of the fastest, "energy" the most images per joule. refresh: measure again though the cache has an
+        answer.
 
     Raises UsageError, DataError or DeviceError, each with a sentence that says what to do.
     """
@@ -118,12 +122,14 @@ def recommend(
 
     if optimizer not in ("adamw", "sgd"):
         raise UsageError(f"optimizer {optimizer!r}: not one of adamw, sgd")
+    if objective not in tuple(Objective):
+        raise UsageError(f"objective {objective!r}: not one of {', '.join(Objective)}")
     if effective_batch_size is not None and effective_batch_size < 1:
         raise UsageError(f"effective_batch_size {effective_batch_size}: must be at least 1")
     asked = asked_knobs(knobs)
     device = device or default_device(model)
     budget_s = seconds(budget) if budget is not None else None
-    options = (effective_batch_size, optimizer, baseline.to_yaml() if baseline else None, image_size, *asked)
+    options = (effective_batch_size, optimizer, baseline.to_yaml() if baseline else None, image_size, *asked, objective)
     with unmoved():
         key = cache.key(model, dataset, device, options)
     if not refresh and key is not None and (record := cache.load(key, budget_s)) is not None:
@@ -143,6 +149,7 @@ def recommend(
             budget_s=budget_s,
             baseline=baseline,
             knobs=asked,
+            objective=Objective(objective),
             # The caller's own choice, so that what is measured is what will train.
             threads=torch.get_num_threads() if device == "cpu" else None,
             command=("autotune.recommend",),

@@ -19,6 +19,7 @@ from autotune.config import TrainingConfig
 from autotune.energy_record import Energy
 from autotune.errors import RecordError
 from autotune.machine_record import DeviceState, Machine
+from autotune.nvml_record import DeviceTimeline
 from autotune.profile_record import Profile
 from autotune.record_base import Record
 
@@ -191,7 +192,7 @@ class Trial(Record):
     gave_up: the trial was cut short because it was far slower than the leader.
     losses: of the steps of a numerics trial, which are not timed.
     skipped_updates: steps in which fp16 gradients overflowed, so that the GradScaler left out the update.
-    energy: of the timed steps; None where NVML told none.
+    energy: of the timed steps; None where NVML told none. timeline: the GPU meanwhile; None where NVML told nothing.
     predicted_peak_bytes: what the memory fit expected of this batch, larger than those measured before it; None where
     nothing was predicted. largest_tensor_elements: of the worst case, where it was watched.
     repeated: measured again, since the trial before it was disturbed: both stand in the journal.
@@ -217,6 +218,7 @@ class Trial(Record):
     compilation: Compilation | None = None
     state: DeviceState = DeviceState()
     energy: Energy | None = None
+    timeline: DeviceTimeline | None = None
     predicted_peak_bytes: int | None = None
     largest_tensor_elements: int | None = None
     repeated: bool = False

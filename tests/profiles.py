@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from autotune.config import Precision, TrainingConfig
-from autotune.nvml_record import NvmlSample, NvmlSeries
+from autotune.nvml_record import DeviceTimeline, NvmlSample, NvmlSeries
 from autotune.profile_record import (
     UNATTRIBUTED,
     Advice,
@@ -173,6 +173,18 @@ def nvml_series(count: int = 40) -> NvmlSeries:
         for place in range(count)
     )
     return NvmlSeries(device_uuid="GPU-0", samples=tuple(samples))
+
+
+def timeline(count: int = 12, watts: float = 600.0) -> DeviceTimeline:
+    """A trial's: a power cap from the third sample on."""
+    return DeviceTimeline(
+        at_s=tuple(1.0 + 0.2 * place for place in range(count)),
+        gpu_busy_percent=tuple(80 + place % 20 for place in range(count)),
+        memory_used_bytes=(2**35,) * count,
+        power_watts=tuple(watts + place for place in range(count)),
+        sm_clock_mhz=tuple(1980 - 15 * place for place in range(count)),
+        clock_events=tuple(("idle",) if place < 2 else ("software power cap",) for place in range(count)),
+    )
 
 
 def host_bound_profile() -> Profile:

@@ -25,7 +25,7 @@ from autotune.records import (
     VerdictKind,
     WorkloadFacts,
 )
-from profiles import detector_profile, host_bound_profile, layer, nvml_series
+from profiles import detector_profile, host_bound_profile, layer, nvml_series, timeline
 
 GIB = 2**30
 H200 = Machine(
@@ -275,6 +275,7 @@ def large() -> RunRecord:
                 channels_last=dice.random() < 0.5,
             ),
             dice.lognormvariate(5.0, 0.5),
+            timeline=timeline(30),
         )
         for _ in range(484)
     ]

@@ -182,6 +182,7 @@ def _unpicklable() -> nn.Module:
         (tiny.Tiny(), {"budget": "soon"}, "soon"),
         (tiny.Tiny(), {"effective_batch_size": 0}, "at least 1"),
         (tiny.Tiny(), {"optimizer": "lion"}, "adamw"),
+        (tiny.Tiny(), {"objective": "size"}, "not one of throughput, memory, energy"),
     ],
 )
 def test_a_mistake_is_an_error_with_a_sentence(model: object, options: dict[str, object], words: str) -> None:
@@ -247,3 +248,11 @@ def test_knobs_that_are_asked_for_are_measured_and_have_an_answer_of_their_own()
     torch.optim.AdamW(model.parameters(), **asked.optimizer_arguments())
     with pytest.raises(autotune.UsageError, match="knob 'warp'"):
         _recommend(model, dataset=photos, knobs=("warp",))
+
+
+def test_another_objective_has_an_answer_of_its_own() -> None:
+    model, photos = tiny.Sleeper(), Photos()
+    plain = _recommend(model, dataset=photos, budget="20s")
+    asked = _recommend(model, dataset=photos, budget="20s", objective="memory")
+    assert not asked.from_cache
+    assert (plain.record.objective, asked.record.objective) == ("throughput", "memory")

@@ -124,6 +124,10 @@ def test_a_newer_schema_asks_for_an_update(saved):
         (lambda content: content["trials"][1].update(outcome="fine"), r"trials\.1\.outcome"),
         (lambda content: content["trials"][0]["config"].update(batch_size=0), r"trials\.0\.config\.batch_size"),
         (lambda content: content["machine"].update(colour="red"), r"machine\.colour"),
+        (
+            lambda content: content["trials"][0].update(timeline={"at_s": [0.0, 1.0], "power_watts": [300.0]}),
+            r"trials\.0\.timeline",
+        ),
         (lambda content: content.pop("job"), "job"),
         (lambda content: content.update(trials="none"), "trials"),
     ],

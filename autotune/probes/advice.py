@@ -29,7 +29,8 @@ def advice_for(profile: Profile) -> tuple[Advice, ...]:
 
     A layer that a knob can move comes down, at best, to what the ceilings would then allow for its FLOPs and bytes,
     whatever bounds it today; a wait that it can end, to nothing. So speedup_at_most is a bound, as true as the costs
-    and the ceilings are, and no forecast: the tuner measures.
+    and the ceilings are, and no forecast: the tuner measures. Without ceilings there is no bound but of what ends waits
+    or the whole update.
     """
     unmodelled_ms = sum(layer.time_ms * (1.0 - layer.modelled) for layer in profile.layers)
     if unmodelled_ms > _UNMODELLED_AT_MOST * profile.busy_ms:
@@ -77,19 +78,24 @@ class _Saving:
 
 
 def _savings(profile: Profile) -> Iterator[_Saving]:
-    config, on_gpu = profile.config, profile.device_type == "cuda"
-    precision = config.precision if config else None
     network = [
         each for each in profile.layers if each.phase is not Phase.OPTIMIZER and each.bound is not Bound.COMMUNICATION
     ]
-    update = [each for each in profile.layers if each.phase is Phase.OPTIMIZER]
+    if profile.ceilings and profile.ceilings.ceilings:
+        yield from _towards_ceilings(profile, network)
+    yield from _launching_less(profile)
+
+
+def _towards_ceilings(profile: Profile, network: list[Layer]) -> Iterator[_Saving]:
+    config, on_gpu = profile.config, profile.device_type == "cuda"
+    precision = config.precision if config else None
     if precision in _FULL and (half := _half_precision(profile)):
         yield _in_precision(network, half, profile.ceilings, bytes_left=0.5)
     if precision in _WITHOUT_TF32 and on_gpu and _reaches(profile.ceilings, "tf32"):
         yield _in_precision(network, "tf32", profile.ceilings, bytes_left=1.0)
     if config is None or not config.channels_last:
         saving = _Saving("channels_last", "true", "if all layers came down to the machine's ceilings")
-        yield _down_to(saving, network, _floor)
+        yield _down_to(saving, network, lambda layer: layer.floor_ms)
     if on_gpu and (config is None or not config.cudnn_benchmark):
         sentence = "if its convolutions took no longer than their memory traffic; a loss where image sizes vary"
         saving = _Saving("cudnn_benchmark", "true", sentence)
@@ -100,26 +106,31 @@ def _savings(profile: Profile) -> Iterator[_Saving]:
         saving = _Saving("batch_size", "larger", sentence)
         batches = config.accumulation_steps if config else None
         yield _without_waits(_down_to(saving, network, lambda layer: _floor_in_one_batch(layer, batches)), network)
-    yield from _launching_less(profile, network, update)
-
-
-def _launching_less(profile: Profile, network: list[Layer], update: list[Layer]) -> Iterator[_Saving]:
-    config = profile.config
-    # On a CPU what comes after the step's last operator, the end of the update, stands in no layer.
-    after_ms = max(0.0, profile.host_ms - sum(each.host_wait_ms for each in profile.layers))
-    sentence = "if nothing waited for Python, elementwise work were fused away and the rest came down to the ceilings"
-    compiled = _Saving("compile", "true", sentence)
-    _down_to(compiled, network, lambda layer: 0.0 if _fusible(layer) else _floor(layer))
-    compiled.add(Bound.HOST, after_ms)
     if config is None or not config.compile:
-        yield _without_waits(compiled, profile.layers)
+        sentence = (
+            "if nothing waited for Python, elementwise work were fused away and the rest came down to the ceilings"
+        )
+        saving = _Saving("compile", "true", sentence)
+        _down_to(saving, network, lambda layer: 0.0 if _fusible(layer) else layer.floor_ms)
+        saving.add(Bound.HOST, _after_ms(profile))
+        yield _without_waits(saving, profile.layers)
+
+
+def _launching_less(profile: Profile) -> Iterator[_Saving]:
+    config = profile.config
     if profile.device_type == "cuda":
         graphs = _Saving("cuda_graphs", "true", "if the step were replayed as one graph, which wants fixed shapes")
         yield _without_waits(graphs, profile.layers)
-    fused = _Saving("optimizer", "fused", "if the whole update cost nothing")
-    fused.add(Bound.HOST, after_ms)
     if config is None or config.optimizer_implementation is not OptimizerImplementation.FUSED:
+        update = [each for each in profile.layers if each.phase is Phase.OPTIMIZER]
+        fused = _Saving("optimizer", "fused", "if the whole update cost nothing")
+        fused.add(Bound.HOST, _after_ms(profile))
         yield _without_waits(_down_to(fused, update, lambda layer: 0.0), update)
+
+
+def _after_ms(profile: Profile) -> float:
+    """On a CPU what comes after the step's last operator, the end of the update, stands in no layer."""
+    return max(0.0, profile.host_ms - sum(each.host_wait_ms for each in profile.layers))
 
 
 def _down_to(saving: _Saving, layers: list[Layer], floor_ms: Callable[[Layer], float]) -> _Saving:
@@ -169,7 +180,7 @@ def _compute_left(layer: Layer, precision: str, ceilings: Ceilings | None) -> fl
 def _half_precision(profile: Profile) -> str | None:
     """The half precision that the device computes fastest in; None where none is faster than fp32.
 
-    By its ceilings: a GPU without bf16 (V100, T4) has fp16. Without ceilings a GPU is taken to have one."""
+    By its ceilings: a GPU without bf16 (V100, T4) has fp16. Where fp32's is not known, a GPU is taken to have bf16."""
     if not _reaches(profile.ceilings, "fp32"):
         return "bf16" if profile.device_type == "cuda" else None
     reached = {each: _reaches(profile.ceilings, each) or 0.0 for each in _HALF}
@@ -183,17 +194,11 @@ def _reaches(ceilings: Ceilings | None, precision: str) -> float | None:
     return max((each for each in found if each), default=None)
 
 
-def _floor(layer: Layer) -> float:
-    """The least time that the ceilings allow for a layer, in ms; by its bytes alone where it is done with fewer
-    multiplications than are counted."""
-    return layer.memory_ms if layer.fewer_multiplications else max(layer.compute_ms, layer.memory_ms)
-
-
 def _floor_in_one_batch(layer: Layer, batches: int | None) -> float:
-    """_floor() if the step were one batch in place of so many. Of a layer on matrix units any part of the bytes may be
-    its weights, which each batch moves anew; batches: None where nobody knows."""
+    """Layer.floor_ms if the step were one batch in place of so many. Of a layer on matrix units any part of the bytes
+    may be its weights, which each batch moves anew; batches: None where nobody knows."""
     if batches == 1 or not layer.arithmetic.startswith(_TENSOR_KINDS):
-        return _floor(layer)
+        return layer.floor_ms
     memory_ms = layer.memory_ms / batches if batches else 0.0
     return memory_ms if layer.fewer_multiplications else max(layer.compute_ms, memory_ms)
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, PlainValidator, ValidationError
 
 from autotune.config import MatmulPrecision, Precision, TrainingConfig
 from autotune.errors import TraceError
@@ -30,8 +30,10 @@ from autotune.profile_record import (
     Bound,
     Ceilings,
     ClassTotal,
+    Positive,
     Profile,
 )
+from autotune.record_base import Record
 from autotune.records import DeviceState, Machine
 
 __all__ = ["profile_of_trace"]
@@ -90,30 +92,32 @@ def profile_of_trace(path: str | Path, *, ceilings: Ceilings | None = None) -> P
     )
 
 
-class _Facts:
+class _Facts(Record):
     """What the recorder wrote into the trace beside the events; nothing, in a trace of another's."""
 
-    def __init__(self, content: dict[str, Any]) -> None:
-        self.model: str | None = content.get("model")
-        self.modules: dict[str, str] = content.get("modules", {})
-        self.step_samples_ms: tuple[float, ...] = tuple(content.get("step_samples_ms", ()))
-        self.config = TrainingConfig(**content["config"]) if content.get("config") else None
-        self.machine = Machine(**content["machine"]) if content.get("machine") else None
-        self.ceilings = Ceilings(**content["ceilings"]) if content.get("ceilings") else None
-        self.tensor_lists = TensorLists.of(content.get("tensor_lists", {}))
-        self.state = DeviceState(**content.get("state", {}))
-        self.nvml = NvmlSeries(**content["nvml"]) if content.get("nvml") else None
+    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+
+    model: str | None = None
+    modules: dict[str, str] = Field(default_factory=dict)
+    step_samples_ms: tuple[Positive, ...] = ()
+    config: TrainingConfig | None = None
+    machine: Machine | None = None
+    ceilings: Ceilings | None = None
+    tensor_lists: Annotated[TensorLists, PlainValidator(TensorLists.of)] = TensorLists()
+    state: DeviceState = DeviceState()
+    nvml: NvmlSeries | None = None
 
 
 def _facts(trace: Trace) -> _Facts:
     try:
         content = json.loads(trace.recorded or b"{}")
-        return _Facts(content if isinstance(content, dict) else {})
-    except (ValueError, ValidationError, TypeError, AttributeError) as error:
+        return _Facts(**content) if isinstance(content, dict) else _Facts()
+    except ValidationError as error:
+        first = error.errors()[0]
+        line = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (ValueError, TypeError, AttributeError) as error:
         line = str(error).splitlines()[0]
-        raise TraceError(
-            f"{trace.path}: what autotune wrote into it cannot be read ({line}); record it again"
-        ) from None
+    raise TraceError(f"{trace.path}: what autotune wrote into it cannot be read ({line}); record it again")
 
 
 def _roof(trace: Trace, facts: _Facts, ceilings: Ceilings) -> Roof:
@@ -166,8 +170,6 @@ def _notes(trace: Trace, steps: tuple[TraceStep, ...], facts: _Facts, profile: P
         yield "The trace marks no steps: all of it counts as one."
     if profile.ceilings is None:
         yield "No ceilings are known for this device: no layer can be told compute-bound from memory-bound."
-    elif not profile.ceilings.measured and any(layer.work_bound is Bound.LATENCY for layer in profile.layers):
-        yield "The ceilings are the datasheet's, which no kernel reaches: more layers look latency-bound than are."
     if not (trace.operators.signature >= 0).any():
         yield "The trace holds no shapes: nothing has a cost. Record with record_shapes=True."
     if facts.nvml:

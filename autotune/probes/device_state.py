@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import psutil
 
 from autotune.energy_record import Energy
-from autotune.nvml_record import NvmlSeries
+from autotune.nvml_record import DeviceTimeline, NvmlSeries
 from autotune.probes.clock_events import SLOWDOWNS
 from autotune.probes.energy import EnergyMeter
 from autotune.probes.nvml import STATE, NvmlSampler
@@ -24,6 +24,8 @@ __all__ = ["StateProbe"]
 _SAMPLE_EVERY_S = 0.2
 # For an energy by samples of power, of which a trial much faster than the baseline's must have enough.
 _ENERGY_SAMPLE_EVERY_S = 0.05
+# Of a trial's samples no more than this are kept.
+_TIMELINE_SAMPLES = 30
 # NVML's fields by the names that DeviceState.missing, and the reports, give them.
 _NAMES = {
     "power_watts": "power",
@@ -32,6 +34,7 @@ _NAMES = {
     "sm_clock_mhz": "sm_clock",
     "memory_clock_mhz": "memory_clock",
     "temperature_celsius": "temperature",
+    "device": "device",
 }
 
 
@@ -78,6 +81,12 @@ class StateProbe:
         others_s = _busy_cpu_s() - self._busy_s - own_cpu_s
         return DeviceState(cpu_load_by_others=round(max(0.0, others_s / elapsed_s), 2))
 
+    def timeline(self) -> DeviceTimeline | None:
+        """What is kept of nvml; None where nothing was sampled."""
+        if self.nvml is None or not self.nvml.samples:
+            return None
+        return DeviceTimeline.of(self.nvml.samples, self._began_s, _TIMELINE_SAMPLES)
+
     def close(self) -> None:
         """End the sampling."""
         if self._sampler is not None and self._meter is not None:
@@ -90,8 +99,11 @@ def _summary(series: NvmlSeries) -> DeviceState:
     samples = series.samples
     busiest = max(samples, key=lambda sample: sample.power_watts or 0.0, default=None)
     events = dict.fromkeys(event for sample in samples for event in sample.clock_events or ())
+    # What the state does not tell anyway, as utilisation, is not amiss where a MIG device has none.
     missing = [
-        f"NVML: {gap.reason}" if gap.field == "nvml" else _NAMES.get(gap.field, gap.field) for gap in series.missing
+        f"NVML: {gap.reason}" if gap.field == "nvml" else _NAMES[gap.field]
+        for gap in series.missing
+        if gap.field == "nvml" or gap.field in _NAMES
     ]
     return DeviceState(
         sm_clock_mhz=busiest.sm_clock_mhz if busiest else None,

@@ -139,7 +139,7 @@ def _gpm(gpu: Gpu) -> Mapping[str, Any]:
 
 ENERGY = Query(("energy_millijoules",), (_energy,))
 INSTANT_POWER = Query(("power_watts",), (_power_instant,))
-# What a trial's DeviceState is made of: quick questions only.
+# What a trial's DeviceState and its timeline are made of: quick questions only.
 STATE = (
     Query(("power_watts",), (_power_instant, _power_usage)),
     Query(("clock_events",), (_event_reasons, _throttle_reasons)),
@@ -147,12 +147,12 @@ STATE = (
     Query(("sm_clock_mhz",), (_sm_clock,)),
     Query(("memory_clock_mhz",), (_memory_clock,)),
     Query(("temperature_celsius",), (_temperature,)),
+    Query(("gpu_busy_percent", "memory_busy_percent"), (_busy,)),
+    Query(("memory_used_bytes", "memory_total_bytes"), (_memory,)),
 )
 # The driver takes 20 ms over each direction of PCIe, and milliseconds over a GPM sample.
 ALL = (
     *STATE,
-    Query(("gpu_busy_percent", "memory_busy_percent"), (_busy,)),
-    Query(("memory_used_bytes", "memory_total_bytes"), (_memory,)),
     ENERGY,
     Query(("nvlink_tx_bytes", "nvlink_rx_bytes"), (_nvlink,)),
     Query(GPM_FIELDS, (_gpm,), every_s=0.5),

@@ -33,6 +33,15 @@ class Roof:
     tf32_matrix: bool = False
     tf32_convolution: bool = False
 
+    @property
+    def complete(self) -> bool:
+        """Whether all FLOPs and bytes have a ceiling: without one nothing can be said to stand below both."""
+        return all(self.ceilings.get(kind) for kind in (CeilingKind.COPY, CeilingKind.VECTOR))
+
+    @property
+    def knows_host_copies(self) -> bool:
+        return self.ceilings.get(CeilingKind.HOST_TO_DEVICE) is not None
+
     def arithmetic(self, cost: Cost) -> str:
         """The ceiling that a cost is compared with, in words: `convolution tf32`, `vector`."""
         precision = self._precision(cost)
@@ -67,15 +76,18 @@ class Roof:
         return "tf32" if precision == "fp32" and tf32 else precision
 
 
-def bound_of(time_ms: float, compute_ms: float, memory_ms: float, *, modelled: float = 1.0) -> tuple[Bound, bool]:
+def bound_of(
+    time_ms: float, compute_ms: float, memory_ms: float, *, modelled: float = 1.0, complete: bool = True
+) -> tuple[Bound, bool]:
     """What bounds a layer's work, time_ms on the device, and whether compute and memory weigh the same (within 10%).
 
     compute_ms, memory_ms: the least that the ceilings allow. modelled: share of time_ms that has a cost.
+    complete: both have a ceiling; where one is missing, what the other does not explain stays unexplained.
     """
     if modelled < _MODELLED:
         return Bound.UNMODELLED, False
     longest = max(compute_ms, memory_ms)
     if longest < _EXPLAINED * time_ms:
-        return Bound.LATENCY, False
+        return Bound.LATENCY if complete else Bound.UNMODELLED, False
     balanced = abs(compute_ms - memory_ms) <= _BALANCED * longest
     return (Bound.COMPUTE if compute_ms > memory_ms else Bound.MEMORY), balanced

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import fmean, median
 
-from autotune.config import TrainingConfig
-from autotune.intervals import INDIFFERENCE, interval, interval_of_two
+from autotune.intervals import INDIFFERENCE
 from autotune.record_base import Record
-from autotune.records import Outcome, RunRecord, Stage, Trial
+from autotune.records import RunRecord
 from autotune.reports.si import GIB
+from autotune.reports.speed_ratio import Ratio, config_of, images_per_second, is_profile, ratio_of
 
-__all__ = ["BETWEEN_RUNS", "Change", "Comparison", "Difference", "Run", "comparison"]
+__all__ = ["BETWEEN_RUNS", "WITHIN_PROFILES", "Change", "Comparison", "Difference", "Run", "comparison"]
 
 BETWEEN_RUNS = (
     "The intervals hold what varies within a run, from block to block. Runs at different times on one machine differ "
     "by more than that (temperature, clocks, other load, where memory lies), which no single pair of runs can show: "
     "a difference of a few per cent is worth measuring again, in one run."
 )
-# With fewer blocks an interval says nothing.
-_MIN_BLOCKS = 3
+WITHIN_PROFILES = (
+    "A profile times the steps of one process: its interval holds what varies from step to step there. The next "
+    "process may be faster or slower by more, on the same machine too; `autotune run` measures each side in several."
+)
 
 
 class Run(Record):
@@ -43,7 +43,8 @@ class Change(Record):
 
 
 class Difference(Record):
-    """A run against the first. ratio: times as many images/s; low, high: its 95% interval, None below three blocks.
+    """A run against the first. ratio: times as many images/s; low, high: its 95% interval, None where it cannot be
+    said. blocks: on each side, those of a race or the rounds of a profile.
 
     paired: the blocks of both trained on the same images. same_work: model, data, seed, optimizer and effective batch
     are the same. real: the interval leaves out 1 and the ratio the indifference zone; None without an interval.
@@ -64,7 +65,7 @@ class Comparison(Record):
     runs: tuple[Run, ...]
     changes: tuple[Change, ...]
     differences: tuple[Difference, ...]
-    note: str = BETWEEN_RUNS
+    notes: tuple[str, ...]
 
 
 def comparison(runs: Sequence[tuple[str, RunRecord]]) -> Comparison:
@@ -75,24 +76,19 @@ def comparison(runs: Sequence[tuple[str, RunRecord]]) -> Comparison:
         runs=tuple(_run(path, record) for path, record in runs),
         changes=tuple(_changes([record for _, record in runs])),
         differences=tuple(difference for difference in differences if difference),
+        notes=(BETWEEN_RUNS, *([WITHIN_PROFILES] if any(is_profile(record) for _, record in runs) else [])),
     )
 
 
-def _config(record: RunRecord) -> TrainingConfig | None:
-    if record.recommendation:
-        return record.recommendation.config
-    return record.profile.config if record.profile and not record.is_search else None
-
-
 def _run(path: str, record: RunRecord) -> Run:
-    config = _config(record)
+    config = config_of(record)
     peaks = [t.peak_memory_bytes for t in record.trials if t.config == config and t.peak_memory_bytes is not None]
     return Run(
         path=path,
         model=_model(record),
         machine=_machine(record),
         config=config.label() if config else None,
-        images_per_second=_images_per_second(record),
+        images_per_second=images_per_second(record),
         peak_gib=max(peaks) / GIB if peaks else None,
     )
 
@@ -109,22 +105,6 @@ def _machine(record: RunRecord) -> str:
     return record.profile.device if record.profile else record.job.device if record.job else ""
 
 
-def _trials(record: RunRecord) -> list[Trial]:
-    """The timed trials of the run's config: those of the race, or of the search where it was not raced."""
-    config = _config(record)
-    timed = [t for t in record.standing if t.config == config and t.outcome is Outcome.OK and t.step_ms]
-    return [trial for trial in timed if trial.stage is Stage.RACE] or timed
-
-
-def _images_per_second(record: RunRecord) -> float | None:
-    config, trials = _config(record), _trials(record)
-    if trials:
-        return median(speed for trial in trials for speed in trial.images_per_second)
-    if config and record.profile and not record.is_search:
-        return 1000.0 * config.images_per_step / record.profile.step_ms
-    return None
-
-
 def _changes(records: Sequence[RunRecord]) -> list[Change]:
     facts = [_facts(record) for record in records]
     names = dict.fromkeys(name for each in facts for name in each)
@@ -134,7 +114,7 @@ def _changes(records: Sequence[RunRecord]) -> list[Change]:
 
 def _facts(record: RunRecord) -> dict[str, str]:
     """What could explain a difference, as text."""
-    config = _config(record)
+    config = config_of(record)
     facts = {**_work(record), **({name: _text(value) for name, value in config} if config else {})}
     if record.machine:
         facts |= {name.replace("_", " "): _text(value) for name, value in record.machine if name != "device_uuid"}
@@ -164,60 +144,45 @@ def _text(value: object) -> str:
 
 def _difference(first: tuple[str, RunRecord], other: tuple[str, RunRecord]) -> Difference | None:
     """None where either has nothing timed."""
-    speeds = [_images_per_second(record) for _, record in (first, other)]
-    if speeds[0] is None or speeds[1] is None:
-        return None
     unlike = [name for name, value in _work(first[1]).items() if _work(other[1]).get(name) != value]
-    theirs, ours = _block_ms(first[1]), _block_ms(other[1])
-    common = theirs.keys() & ours.keys() if not unlike else set()
-    paired = len(common) >= _MIN_BLOCKS
-    ratio, low, high, blocks = speeds[1] / speeds[0], None, None, 0
-    if paired:
-        blocks = len(common)
-        ratio, low, high = interval([math.log(theirs[steps] / ours[steps]) for steps in sorted(common)])
-    elif min(len(theirs), len(ours)) >= _MIN_BLOCKS:
-        blocks = min(len(theirs), len(ours))
-        ratio, low, high = interval_of_two(_log_speeds(other[1], ours), _log_speeds(first[1], theirs))
-    real = None if low is None or high is None else (low > 1.0 or high < 1.0) and not _tie(ratio)
+    found = ratio_of(first[1], other[1], same_work=not unlike)
+    if found is None:
+        return None
     return Difference(
         path=other[0],
-        ratio=ratio,
-        low=low,
-        high=high,
-        blocks=blocks,
-        paired=paired,
+        ratio=found.ratio,
+        low=found.low,
+        high=found.high,
+        blocks=found.blocks,
+        paired=found.paired,
         same_work=not unlike,
-        real=real,
-        sentence=_sentence(first[0], other[0], ratio, low, high, real, unlike),
+        real=_real(found),
+        sentence=_sentence(first, other, found, unlike),
     )
+
+
+def _real(found: Ratio) -> bool | None:
+    """None without an interval."""
+    if found.low is None or found.high is None:
+        return None
+    return (found.low > 1.0 or found.high < 1.0) and not _tie(found.ratio)
 
 
 def _tie(ratio: float) -> bool:
     return 1.0 / (1.0 + INDIFFERENCE) < ratio < 1.0 + INDIFFERENCE
 
 
-def _block_ms(record: RunRecord) -> dict[tuple[int, ...], float]:
-    """Mean time of each block's steps, by which steps they were: the same numbers are the same images in every run of
-    the same work."""
-    times: dict[tuple[int, ...], list[float]] = {}
-    for trial in _trials(record):
-        times.setdefault(trial.steps, []).append(fmean(trial.step_ms))
-    return {steps: fmean(values) for steps, values in times.items()}
-
-
-def _log_speeds(record: RunRecord, block_ms: dict[tuple[int, ...], float]) -> list[float]:
-    config = _config(record)
-    assert config is not None
-    return [math.log(1000.0 * config.images_per_step / ms) for ms in block_ms.values()]
-
-
-def _sentence(
-    first: str, other: str, ratio: float, low: float | None, high: float | None, real: bool | None, unlike: list[str]
-) -> str:
+def _sentence(first: tuple[str, RunRecord], other: tuple[str, RunRecord], found: Ratio, unlike: list[str]) -> str:
     """`runs/b trains 1.23x [1.20, 1.26] as many images/s as runs/a: a real difference within these runs.`"""
     apart = f" They did different work ({', '.join(unlike)}): the ratio is of unlike things." if unlike else ""
-    if low is None or high is None:
-        few = "no interval, for want of three blocks each: it may be chance"
-        return f"{other} trains {ratio:.2f}x as many images/s as {first}; {few}.{apart}"
-    what = "a real difference, as far as single runs can tell" if real else "no real difference"
-    return f"{other} trains {ratio:.2f}x [{low:.2f}, {high:.2f}] as many images/s as {first}: {what}.{apart}"
+    if found.low is None or found.high is None:
+        return f"{other[0]} trains {found.ratio:.2f}x as many images/s as {first[0]}; {found.why_not}.{apart}"
+    if _real(found):
+        told_by = "one process each" if is_profile(other[1]) else "single runs"
+        what = f"a real difference, as far as {told_by} can tell"
+    elif _tie(found.ratio):
+        what = "no real difference"
+    else:
+        what = "it may be chance, since the interval holds 1"
+    interval = f"[{found.low:.2f}, {found.high:.2f}]"
+    return f"{other[0]} trains {found.ratio:.2f}x {interval} as many images/s as {first[0]}: {what}.{apart}"

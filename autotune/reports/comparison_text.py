@@ -55,4 +55,4 @@ def _sentences(comparison: Comparison) -> list[str]:
         return ["Nothing to compare: fewer than two runs, or not the first, timed a config that they recommend."]
     if not comparison.changes:
         sentences.append("Nothing that the records tell changed between the runs.")
-    return [*sentences, comparison.note]
+    return [*sentences, *comparison.notes]

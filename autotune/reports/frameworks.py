@@ -34,23 +34,30 @@ def examples(config: TrainingConfig, device_type: str) -> list[Example]:
     ]
 
 
+def _environment(config: TrainingConfig, device_type: str) -> str:
+    """What CUDA's libraries and PyTorch read from the environment, to stand before a command."""
+    variables = {Precision.FP32: "NVIDIA_TF32_OVERRIDE=0 ", Precision.TF32: "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 "}
+    return variables.get(config.precision or Precision.DEFAULT, "") if device_type != "cpu" else ""
+
+
 def _torchvision(config: TrainingConfig, device_type: str) -> Iterator[str]:
-    """references/detection/train.py: its batch is per GPU, its --amp is fp16."""
-    # What PyTorch reads from the environment stands before the command.
-    overrides = {Precision.FP32: "NVIDIA_TF32_OVERRIDE=0 ", Precision.TF32: "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 "}
-    before = overrides.get(config.precision or Precision.DEFAULT, "") if device_type != "cpu" else ""
+    """references/detection/train.py: its batch is per GPU, its --amp is fp16 and the only switch of its autocast."""
     amp = " --amp" if config.precision is Precision.FP16 else ""
     yield "# in references/detection of torchvision's repository; add --model, --data-path, --epochs"
+    before = _environment(config, device_type)
     yield f"{before}python train.py --device {device_type} --batch-size {config.batch_size}{amp}"
     if config.precision is Precision.BF16:
-        yield "# no flag for bf16: in engine.py give the autocast of the forward pass dtype=torch.bfloat16"
-    if config.accumulation_steps > 1:
-        yield f"# no flag for accumulation: update every {config.accumulation_steps} batches in engine.py"
+        autocast = f'torch.autocast("{device_type}", dtype=torch.bfloat16)'
+        yield f"# no flag for bf16: in engine.py put {autocast} in place of the forward pass's autocast"
+    if (steps := config.accumulation_steps) > 1:
+        yield f"# no flag for accumulation: update every {steps} batches in engine.py, losses divided by {steps}"
     if config.channels_last:
         yield "# no flag for channels_last: take it from plain PyTorch, after the model is made"
     if config.cudnn_benchmark:
         yield "# no flag for cuDNN: torch.backends.cudnn.benchmark = True at the top of train.py"
     yield from (f"# no flag for {what}: {line}" for what, line in _beyond(config))
+    if config.compile:
+        yield "# no flag for compile: model.compile() after the model is made"
 
 
 def _global_flags(config: TrainingConfig, device_type: str) -> Iterator[str]:
@@ -65,8 +72,6 @@ def _beyond(config: TrainingConfig) -> Iterator[tuple[str, str]]:
     """(what, the line of code) for the knobs that no framework's command line has a word for."""
     for line in extra_flags(config):
         yield "matmul precision", line
-    if config.compile:
-        yield "compile", "model.compile() after the model is made"
     if arguments := config.optimizer_arguments():
         words = ", ".join(f"{name}={value}" for name, value in arguments.items())
         yield "the optimizer's code", f"give torch.optim's class {words}"
@@ -125,27 +130,41 @@ def _accelerate(config: TrainingConfig, device_type: str) -> Iterator[str]:
 
 
 def _ultralytics(config: TrainingConfig, device_type: str) -> Iterator[str]:
-    """Its nominal batch nbs is the effective batch: it accumulates nbs / batch times, after its warm-up."""
-    device = "cpu" if device_type == "cpu" else "0"
-    amp = config.precision is Precision.FP16
-    yield (
-        f"yolo detect train model=... data=... device={device} "
-        f"batch={config.batch_size} nbs={config.images_per_step} amp={amp}"
-    )
-    if config.precision is Precision.BF16:
-        yield "# no argument for bf16: amp=True would be fp16; wrap the forward pass in an autocast of your own"
-    if config.precision is Precision.TF32:
-        yield "# no argument for TF32: in a script, torch.backends.cuda.matmul.allow_tf32 = True before model.train()"
-    if config.precision is Precision.FP32 and device_type != "cpu":
-        yield "# no argument for TF32: NVIDIA_TF32_OVERRIDE=0 in the environment keeps it out"
-    if config.channels_last:
-        yield "# no argument for channels_last: model.model.to(memory_format=torch.channels_last) in a script"
+    """Its nominal batch nbs is the effective batch: it accumulates nbs / batch times, after its warm-up.
+
+    Left alone it asks for deterministic algorithms, and on a GPU for channels_last: neither is what was measured.
+    It builds a model of its own as training starts, so that only a callback reaches the one that is trained.
+    """
+    on_cpu = device_type == "cpu"
+    own_bf16 = config.precision is Precision.BF16 and not on_cpu
+    own_channels_last = config.channels_last is not None and not on_cpu
+    arguments = {
+        "device": "cpu" if on_cpu else "0",
+        "batch": config.batch_size,
+        "nbs": config.images_per_step,
+        "amp": "bf16" if own_bf16 else config.precision is Precision.FP16,
+        "deterministic": False,
+        **({"channels_last": config.channels_last} if own_channels_last else {}),
+        **({"compile": True} if config.compile else {}),
+    }
+    words = " ".join(f"{name}={value}" for name, value in arguments.items())
+    yield f"{_environment(config, device_type)}yolo detect train model=... data=... {words}"
+    if own_bf16:
+        yield "# amp=bf16 needs ultralytics 8.4.129 or later"
+    if own_channels_last:
+        yield "# channels_last needs ultralytics 8.4.105 or later; leave it out of an earlier one, which never does it"
+    if config.precision is Precision.BF16 and on_cpu:
+        yield "# no argument for bf16 on a CPU: in a script, before model.train(),"
+        yield _on_train_start('setattr(t.model, "forward", torch.autocast("cpu", torch.bfloat16)(t.model.forward))')
+    if config.channels_last and on_cpu:
+        yield "# no argument for channels_last on a CPU: in a script, before model.train(),"
+        yield _on_train_start("t.model.to(memory_format=torch.channels_last)")
     if config.cudnn_benchmark:
-        yield "# no argument for cuDNN: deterministic=False, and torch.backends.cudnn.benchmark = True in a script"
-    for what, line in _beyond(config):
-        if what == "compile":
-            yield "# compile=True among the arguments compiles the model"
-        else:
-            yield f"# no argument for {what}: {line}"
+        yield "# no argument for cuDNN: torch.backends.cudnn.benchmark = True in a script, before model.train()"
+    yield from (f"# no argument for {what}: {line}" for what, line in _beyond(config))
     if config.accumulation_steps > 1:
         yield "# it accumulates less during its warm-up epochs"
+
+
+def _on_train_start(call: str) -> str:
+    return f'#   model.add_callback("on_train_start", lambda t: {call})'

@@ -60,7 +60,12 @@ def table(profile: Profile) -> str:
 def notes(profile: Profile) -> list[str]:
     """How to read the table, what is flagged in it, and last what it leaves out."""
     selection = select(profile)
-    return [*_legend(profile, selection), *_flagged(profile, selection), *_left_out(profile, selection)]
+    return [
+        *_legend(profile, selection),
+        *_shortcuts(selection),
+        *_flagged(profile, selection),
+        *_left_out(profile, selection),
+    ]
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
@@ -89,7 +94,7 @@ def _cells(profile: Profile, row: Row, digits: int) -> list[str]:
         f"{row.time_ms:.{digits}f}",
         share,
         "balanced" if each.balanced else each.bound,
-        _ratio(each.compute_ratio),
+        _fewer(each.compute_ratio) if each.fewer_multiplications else _ratio(each.compute_ratio),
         _ratio(each.memory_ratio),
         si(each.flops_per_second) if each.flops else "",
         si(each.bytes_per_second) if each.bytes else "",
@@ -103,6 +108,11 @@ def _cells(profile: Profile, row: Row, digits: int) -> list[str]:
 def _ratio(value: float) -> str:
     # The threshold is Layer.above_ceiling's, which is of either ratio: the mark stands at the one that exceeds it.
     return f"{value:.0%}{'!' if value > 1.1 else ''}" if value else ""
+
+
+def _fewer(value: float) -> str:
+    # No share of its time: above 110% it says nothing against the ceiling, below it the units are used less.
+    return f"{value:.0%}*" if value else ""
 
 
 def _figure(value: float | None) -> str:
@@ -137,6 +147,11 @@ def _legend(profile: Profile, selection: Selection) -> Iterator[str]:
         yield " ".join(parts)
     if any(each.balanced for each in selection.shown):
         yield "balanced: arithmetic and memory traffic take within 10% of each other; counted as the larger."
+
+
+def _shortcuts(selection: Selection) -> Iterator[str]:
+    if any(each.fewer_multiplications and each.compute_ratio for each in selection.shown):
+        yield "* done with fewer multiplications than are counted (Winograd, FFT): its units are used less than that."
 
 
 def _flagged(profile: Profile, selection: Selection) -> Iterator[str]:

@@ -10,7 +10,8 @@ from autotune.reports.page.fixes import first_to_fix
 from autotune.reports.page.render import environment
 from autotune.reports.page.search import measured
 from autotune.reports.plain import printable
-from autotune.reports.profile_tables import class_headers, class_rows
+from autotune.reports.profile_caveats import profile_caveats
+from autotune.reports.profile_tables import class_headers, class_notes, class_rows
 
 __all__ = ["profile", "recommendation"]
 
@@ -29,13 +30,15 @@ def recommendation(record: RunRecord) -> str:
 
 
 def profile(profile: Profile) -> str:
-    """Where the step's time goes, and which layers to fix first."""
+    """Where the step's time goes, what weakens that, and which layers to fix first."""
     said = (profile_sentences.host_bound(profile), profile_sentences.headline(profile))
     return _drawn(
         "profile.html",
         sentences=[sentence for sentence in said if sentence],
         headers=class_headers(profile),
         classes=class_rows(profile),
+        notes=class_notes(profile),
+        caveats=profile_caveats(profile),
         fixes=first_to_fix(profile),
         advice=profile_sentences.advice(profile),
     )

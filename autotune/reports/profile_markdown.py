@@ -36,14 +36,14 @@ def _open(profile: Profile) -> Iterator[str]:
     )
     yield escape(weakened(profile) or "")
     yield table(class_headers(profile), class_rows(profile))
+    yield " ".join(map(escape, class_notes(profile)))
     yield bullets(sentences.advice(profile)[:_ADVICE_SHOWN], heading="What could help:")
 
 
 def _folded(profile: Profile) -> Iterator[str]:
     yield folded("More advice", bullets(sentences.advice(profile)[_ADVICE_SHOWN:]))
     layers = preformatted(layer_table.table(profile))
-    notes = bullets([*class_notes(profile), *layer_table.notes(profile)])
-    yield folded("Layers", "\n\n".join(filter(None, [layers, notes])))
+    yield folded("Layers", "\n\n".join(filter(None, [layers, bullets(layer_table.notes(profile))])))
     yield folded("Operators without a cost", preformatted(unmodelled_table(profile)))
     yield folded("Ceilings", preformatted(ceilings_table(profile)))
     yield folded("Notes on the profile", bullets(sentences.notes(profile)))

@@ -30,13 +30,15 @@ def class_notes(profile: Profile) -> list[str]:
     shown = {total.bound: total for total in profile.classes}
     rows, notes = _rows_name(profile), []
     if (host := shown.get(Bound.HOST)) and host.layers:
+        waited = "the device waited for launches" if profile.device_type == "cuda" else "Python ran between operators"
         notes.append(
-            f"host: what the device waited for launches; its {rows} count a second time, with what bounds their work."
+            f"host: how long {waited}; {rows} for which that is longer than they worked count a second time, with what "
+            "bounds their work."
         )
     if (latency := shown.get(Bound.LATENCY)) and not latency.layers:
         notes.append("latency: the gaps between kernels that were launched in time.")
     if Bound.UNMODELLED in shown:
-        notes.append(f"unmodelled: {rows} most of whose time is in operators without a cost.")
+        notes.append(f"unmodelled: {rows} most of whose time has no cost, or no known ceiling to hold it against.")
     return notes
 
 

@@ -22,7 +22,8 @@ _AUTOCAST = {Precision.FP16: "torch.float16", Precision.BF16: "torch.bfloat16"}
 def training_snippet(config: TrainingConfig, device_type: str) -> str:
     """Python source: the settings, then one optimizer step of a detector that returns a dict of losses.
 
-    It expects `model`, `optimizer` and `loader`, which yields `config.batch_size` (images, targets) at a time.
+    It expects `model`, `optimizer` and `loader`, which yields `config.batch_size` (images, targets) at a time, as lists
+    of tensors and of dicts of tensors, still on the CPU.
     """
     return "\n".join([*_settings(config, device_type), "", *_step(config, device_type)])
 
@@ -67,6 +68,9 @@ def _step(config: TrainingConfig, device_type: str) -> Iterator[str]:
     steps = config.accumulation_steps
     forward = "loss = sum(model(images, targets).values())" + (f" / {steps}" if steps > 1 else "")
     yield "for number, (images, targets) in enumerate(loader, start=1):"
+    if device_type != "cpu":
+        yield f'    images = [image.to("{device_type}") for image in images]'
+        yield f'    targets = [{{key: part.to("{device_type}") for key, part in target.items()}} for target in targets]'
     if dtype:
         yield f'    with torch.autocast("{device_type}", dtype={dtype}):'
         yield f"        {forward}"

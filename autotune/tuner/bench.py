@@ -10,8 +10,8 @@ from typing import Protocol
 from autotune.config import Circumstances, TrainingConfig
 from autotune.errors import AutotuneError
 from autotune.probes.device_state import StateProbe
-from autotune.records import Compilation, Job, Machine, Outcome, Stage, Trial, WorkloadFacts
-from autotune.tuner.journal import Journal
+from autotune.records import SIDES_AT_MOST, Compilation, Job, Machine, Outcome, Stage, Trial, WorkloadFacts
+from autotune.tuner.journal import Journal, Key
 from autotune.tuner.session import Server, Session, TrialFailed
 
 __all__ = ["Bench", "LiveBench", "Order", "Progress", "circumstances", "fail_if_unusable"]
@@ -35,7 +35,8 @@ class Order:
     child alive for more, where the bench can. give_up_ms: a settled step slower than this ends the trial early.
     step_timeout_s: the longest a step may take. needs_energy: a trial whose timed steps gave no energy is unsupported.
     reserve_s: what of the budget a repeat of a disturbed trial must leave. predicted_bytes: the peak that is expected.
-    watch_tensors: look for the largest tensor, where no step is timed.
+    watch_tensors: look for the largest tensor, where no step is timed. sides: all of its block, in order, which belong
+    together in time; none outside races.
     """
 
     stage: Stage
@@ -49,6 +50,7 @@ class Order:
     reserve_s: float = 0.0
     predicted_bytes: int | None = None
     watch_tensors: bool = False
+    sides: tuple[TrainingConfig, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class LiveBench:
     def _answer(self, order: Order, *, repeated: bool = False) -> Trial:
         self._watch(Progress(order, len(self.trials), self._best(), self.spent_s, self.budget_s))
         key = (order.stage, order.config, order.block)
-        known = self._journal.find(key, repeated=repeated) if self._journal else None
+        known = self._journal.find(key, repeated=repeated, beside=_block(order)) if self._journal else None
         if known is not None and not _answers(known, order):
             known = None
         trial = known or self._measure(order).model_copy(update={"repeated": repeated})
@@ -230,6 +232,7 @@ class LiveBench:
             compilation=partial.compilation,
             state=state,
             energy=probe.energy,
+            timeline=probe.timeline(),
             predicted_peak_bytes=order.predicted_bytes,
             largest_tensor_elements=partial.largest_tensor_elements,
             duration_s=time.monotonic() - began_s,
@@ -366,6 +369,12 @@ class _Partial:
                 Outcome.THRASH, f"memory ran short in two consecutive steps ({answer.stalls} stalls in all)"
             )
         return answer.ms
+
+
+def _block(order: Order) -> list[Key]:
+    """What a journal knows the sides of an order's block by."""
+    first = (order.block or 0) // SIDES_AT_MOST * SIDES_AT_MOST
+    return [(order.stage, side, first + place) for place, side in enumerate(order.sides)]
 
 
 def _answers(trial: Trial, order: Order) -> bool:

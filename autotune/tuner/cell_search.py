@@ -37,10 +37,11 @@ _FAR_FROM_LIMIT = 0.5
 # Batch sizes at which a cell's memory is probed, where the effective batch has them.
 _PROBED = (2, 8)
 # A config that is this much slower than the leader while warming up is given up.
-_GIVE_UP = 1.35
+_GIVE_UP, _GIVE_UP_ERRORS = 1.35, 3.0
 # Ladders are climbed down on every cell within this of the leader, with no more trials than this in all.
 _WITHIN_REACH = math.log(1.25)
 _LADDER_TRIALS = 40
+_REACH_ERRORS, _CLIMBED_AT_LEAST = 3.0, 2
 # A cell that is expected to stay this far behind the leader is screened after the ladders of the others.
 _UNPROMISING = 0.1
 _RACERS = 4
@@ -191,11 +192,17 @@ class _Run:
                 outlook.take(cell.settings, gain)
         self._climb_down(cells)
 
+    @property
+    def _hopeless(self) -> float:
+        """How far behind the leader a config is given up, as ln of a ratio: where steps are noisy, farther."""
+        least = math.log(_GIVE_UP * self.objective.patience)
+        return max(least, _GIVE_UP_ERRORS * math.sqrt(2.0) * self.standings.deviation)
+
     def _screened_gain(self, cell: Cell) -> float | None:
         """What the cell brought at its largest batch; what was given up is as far behind as it takes for that."""
         trials = [trial for config, trial in self.standings.trials.items() if Cell(config) == cell]
         if any(trial.gave_up for trial in trials):
-            return self.standings.lead - math.log(_GIVE_UP * self.objective.patience)
+            return self.standings.lead - self._hopeless
         gain = self.standings.gain_of(cell)
         return gain if gain > -math.inf else None
 
@@ -245,10 +252,10 @@ class _Run:
             self.not_tried.append(config)
             return None
         # While it warms up it trains on the first of the timed steps, which the leader has timed.
-        give_up_ms = _GIVE_UP * self.objective.patience * self.standings.leader.step_ms[0]
+        give_up_ms = math.exp(self._hopeless) * self.standings.leader.step_ms[0]
         predicted_bytes = cell.memory.beyond(config.batch_size)
         trial = self._measure(stage, config, self.budget.steps, give_up_ms=give_up_ms, predicted_bytes=predicted_bytes)
-        self.standings.trials[config] = trial
+        self.standings.take(trial)
         cell.take(trial)
         self._choose(config)
         return trial
@@ -296,11 +303,12 @@ class _Run:
             self.bench.release(config)
 
     def _climb_down(self, cells: list[Cell]) -> None:
-        """The ladders of batch sizes of the cells within reach of the leader, rung by rung side by side: where all are
-        alike and the number of trials runs out, it is the lowest rungs that are left out."""
-        gains = {cell: self.standings.gain_of(cell) for cell in cells}
-        reach = max(gains.values()) - _WITHIN_REACH
-        near = sorted((cell for cell in cells if gains[cell] >= reach), key=lambda cell: -gains[cell])
+        """The ladders of batch sizes of the cells within reach of the leader, each at its largest batch, rung by rung
+        side by side: where all are alike and the number of trials runs out, the lowest rungs are left out."""
+        gains = {cell: self._gain_at_largest(cell) for cell in cells}
+        reach = max(gains.values()) - max(_WITHIN_REACH, _REACH_ERRORS * self.standings.trial_error)
+        ranked = sorted((cell for cell in cells if gains[cell] > -math.inf), key=lambda cell: -gains[cell])
+        near = [cell for place, cell in enumerate(ranked) if place < _CLIMBED_AT_LEAST or gains[cell] >= reach]
         for cell in near:
             self.ladders.setdefault(cell, Ladder(cell, gains[cell], self.sizes))
         ladders = [self.ladders[cell] for cell in near]
@@ -312,7 +320,12 @@ class _Run:
                     self.rungs += 1
                     trial = self._try(ladder.cell, config, Stage.BATCH_SIZES)
                 if trial is not None:
-                    ladder.take(self.standings.worth(trial))
+                    ladder.take(self.standings.worth(trial), self.standings.trial_error)
+
+    def _gain_at_largest(self, cell: Cell) -> float:
+        """What a cell brings before its ladder; -inf where nothing of it is usable."""
+        trial = self.standings.trials.get(self._at(cell, cell.largest)) if cell.largest else None
+        return self.standings.worth(trial) if trial is not None else -math.inf
 
     def _try_extra_knobs(self, cells: list[Cell]) -> None:
         """What --knobs asks for, on the fastest config of the leading cells."""

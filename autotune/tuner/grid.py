@@ -1,11 +1,12 @@
-"""Records a grid: every config in a process of its own."""
+"""Records a grid: every config, round by round, each time in a process of its own."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from autotune.config import TrainingConfig
 from autotune.grid_record import Grid
@@ -20,8 +21,11 @@ __all__ = ["record_grid"]
 _STEP_TIMEOUT_S = 600.0
 
 
-def record_grid(request: Request, steps: int, *, say: Callable[[str], None] = lambda sentence: None) -> Grid:
-    """Measure every config with so many timed steps, in random order, so that a drift of the device harms all alike.
+def record_grid(
+    request: Request, steps: int, rounds: int = 1, *, say: Callable[[str], None] = lambda sentence: None
+) -> Grid:
+    """Measure every config with so many timed steps, a part of them in each round, in a new random order each, so that
+    what disturbs the machine for a while harms no config alone.
 
     Ctrl-C ends it early: the grid then holds what was measured.
     Raises AutotuneError where nothing can be measured: a name, path, device or data set that does not do.
@@ -35,7 +39,7 @@ def record_grid(request: Request, steps: int, *, say: Callable[[str], None] = la
         bench.use(server)
         complete = False
         try:
-            _measure(bench, Space(where, request.baseline), steps, say)
+            _measure(bench, Space(where, request.baseline), _parts(steps, rounds), say)
             complete = True
         except KeyboardInterrupt:
             if not bench.trials:
@@ -54,16 +58,32 @@ def record_grid(request: Request, steps: int, *, say: Callable[[str], None] = la
         )
 
 
-def _measure(bench: LiveBench, space: Space, steps: int, say: Callable[[str], None]) -> None:
-    configs = space.configs()
-    too_large: list[TrainingConfig] = []
-    for number, config in enumerate(random.Random(bench.seed).sample(configs, len(configs)), start=1):
-        say(f"{number} of {len(configs)}: {config.label()}")
-        # What a smaller batch of the same settings had no memory for need not be tried.
-        if not any(_is_larger(config, failed) for failed in too_large):
-            trial: Trial = bench.measure(Order(Stage.SETTINGS, config, range(steps), step_timeout_s=_STEP_TIMEOUT_S))
+def _parts(steps: int, rounds: int) -> list[range]:
+    """The steps of each round, none empty; the same images for all configs."""
+    rounds = min(rounds, steps)
+    edges = [steps * number // rounds for number in range(rounds + 1)]
+    return [range(start, end) for start, end in pairwise(edges)]
+
+
+def _measure(bench: LiveBench, space: Space, parts: Sequence[range], say: Callable[[str], None]) -> None:
+    waiting, dice = space.configs(), random.Random(bench.seed)
+    for number, steps in enumerate(parts):
+        failed: list[TrainingConfig] = []
+        too_large: list[TrainingConfig] = []
+        for place, config in enumerate(dice.sample(waiting, len(waiting)), start=1):
+            say(f"round {number + 1} of {len(parts)}, {place} of {len(waiting)}: {config.label()}")
+            # What a smaller batch of the same settings had no memory for need not be tried.
+            if any(_is_larger(config, other) for other in too_large):
+                failed.append(config)
+                continue
+            order = Order(Stage.SETTINGS, config, steps, block=number, step_timeout_s=_STEP_TIMEOUT_S)
+            trial: Trial = bench.measure(order)
+            if trial.outcome is not Outcome.OK:
+                failed.append(config)
             if trial.outcome in (Outcome.OUT_OF_MEMORY, Outcome.THRASH):
                 too_large.append(config)
+        # What has failed once is not started again.
+        waiting = [config for config in waiting if config not in failed]
 
 
 def _is_larger(config: TrainingConfig, failed: TrainingConfig) -> bool:

@@ -13,6 +13,7 @@ from statistics import fmean
 from autotune.intervals import INDIFFERENCE
 from autotune.records import Outcome, Trial
 from autotune.tuner.side import Side
+from autotune.tuner.spread import unexplained_variance
 
 __all__ = ["LEAST_ERROR", "LOOKS", "Heats"]
 
@@ -95,18 +96,7 @@ class Heats:
         return fmean(self._leads(side, other))
 
     def _error(self) -> float:
-        """The standard error of a lead, from what block and side leave unexplained: two-way analysis of variance with
-        one observation a cell, whose residuals have (blocks - 1) x (sides - 1) degrees of freedom."""
+        """The standard error of a lead, from what block and side leave unexplained."""
         reference = self.running[0]
         rows = [self._leads(side, reference) for side in self.running]
-        sides, blocks = len(rows), len(rows[0])
-        of_block = [fmean(row[block] for row in rows) for block in range(blocks)]
-        of_side = [fmean(row) for row in rows]
-        middle = fmean(of_side)
-        squares = sum(
-            (value - of_side[side] - of_block[block] + middle) ** 2
-            for side, row in enumerate(rows)
-            for block, value in enumerate(row)
-        )
-        variance = squares / ((blocks - 1) * (sides - 1)) if sides > 1 else 0.0
-        return max(LEAST_ERROR, math.sqrt(2.0 * variance / blocks))
+        return max(LEAST_ERROR, math.sqrt(2.0 * unexplained_variance(rows) / len(rows[0])))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from autotune.config import TrainingConfig
 from autotune.errors import RecordError, RunDirectoryError
-from autotune.records import SIDES_AT_MOST, Job, Machine, Outcome, Stage, Trial
+from autotune.records import Job, Machine, Outcome, Stage, Trial
 
 __all__ = ["Journal", "Key"]
 
@@ -36,7 +36,6 @@ class Journal:
         """
         self.path = path
         self._known: dict[tuple[Key, bool], Trial] = {}
-        self._last_blocks = {stage: 0 for stage in Stage if stage.is_race}
         # Unbuffered: a line that the disk did not take must not wait in a buffer for a second try.
         self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
         try:
@@ -66,21 +65,20 @@ class Journal:
     def close(self) -> None:
         self._file.close()
 
-    def find(self, key: Key, *, repeated: bool = False) -> Trial | None:
+    def find(self, key: Key, *, repeated: bool = False, beside: Iterable[Key] = ()) -> Trial | None:
         """The trial that an earlier, killed run measured for this order, or its repeat.
 
-        A baseline or a side of the race that failed is measured anew, since what made it fail may be mended. So is the
-        race's last block, which the end of the run may have cut in two: a block's sides belong together in time.
+        A baseline or a side of the race that failed is measured anew, since what made it fail may be mended. So is one
+        whose block, the keys beside it, does not stand there whole: a block's sides belong together in time.
         """
+        if any(self._usable(other, repeated=False) is None for other in beside):
+            return None
+        return self._usable(key, repeated=repeated)
+
+    def _usable(self, key: Key, *, repeated: bool) -> Trial | None:
         trial = self._known.get((key, repeated))
-        if trial is None:
-            return None
-        stage, _, block = key
-        if (stage is Stage.BASELINE or stage.is_race) and trial.outcome is not Outcome.OK:
-            return None
-        if stage.is_race and block is not None and block // SIDES_AT_MOST >= self._last_blocks[stage]:
-            return None
-        return trial
+        must_be_ok = key[0] is Stage.BASELINE or key[0].is_race
+        return None if trial is not None and must_be_ok and trial.outcome is not Outcome.OK else trial
 
     def append(self, trial: Trial) -> None:
         """Write a trial and flush it to the disk. Raises RunDirectoryError where the disk takes no more."""
@@ -118,9 +116,6 @@ class Journal:
                     f"{self.path}: line {number} is not a trial ({error}); begin anew with --force"
                 ) from None
             self._known[(trial.stage, trial.config, trial.block), trial.repeated] = trial
-        for (stage, _, block), _ in self._known:
-            if stage.is_race and block is not None:
-                self._last_blocks[stage] = max(self._last_blocks[stage], block // SIDES_AT_MOST)
         self._file.seek(len(whole))
         self._file.truncate()
 

@@ -9,9 +9,10 @@ from autotune.tuner.cell import Cell
 __all__ = ["Ladder"]
 
 # It ends after two rungs that are slower than the cell's best by more than the loss, or after three in turn that gain
-# next to nothing on it. All as ln of a ratio.
+# next to nothing on it. All as ln of a ratio; where steps are noisy, a loss is one of so many standard errors.
 _LOSS, _LOST_AT_MOST = 0.02, 2
 _GAIN, _WITHOUT_AT_MOST = 0.005, 3
+_SURE_ERRORS = 2.0
 
 
 class Ladder:
@@ -32,8 +33,11 @@ class Ladder:
         """The next rung's batch size; each is given once."""
         return self._below.pop(0)
 
-    def take(self, gain: float) -> None:
-        """What the rung brought, in the unit of best; -inf where it failed."""
-        self._lost += gain < self._best - _LOSS
-        self._without = 0 if gain > self._best + _GAIN else self._without + 1
+    def take(self, gain: float, error: float) -> None:
+        """What the rung brought, in the unit of best; -inf where it failed. error: the standard error of what it
+        brought beside another's."""
+        loss = max(_LOSS, _SURE_ERRORS * error)
+        self._lost += gain < self._best - loss
+        # Where losses show late, gains do too.
+        self._without = 0 if gain > self._best + _GAIN - (loss - _LOSS) else self._without + 1
         self._best = max(self._best, gain)

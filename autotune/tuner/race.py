@@ -155,6 +155,7 @@ class Race:
                 keep=not plan.fresh,
                 step_timeout_s=self.step_timeout_s,
                 needs_energy=self.measure is ENERGY,
+                sides=tuple(side.config for side in sides),
                 reserve_s=reserve_s,
             )
             trials[place] = self.bench.measure(order)

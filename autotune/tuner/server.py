@@ -1,5 +1,6 @@
 """The trial server: one process that imports torch, builds the model and decodes the images once, and forks a child
-for each trial. Run as `python -m autotune.tuner.server FD`, FD being a Unix socket (SOCK_SEQPACKET) to the orderer.
+for each trial. Run as `python -m autotune.tuner.server FD FOLDER`: FD is a Unix socket (SOCK_SEQPACKET) to the orderer,
+FOLDER where trials keep what they compile, which goes with the server: an orderer that is killed cannot remove it.
 
 It never opens a CUDA context, starts no threads, and runs no backward pass: none of them survives a fork. A child
 starts in milliseconds, with the model and the images shared copy-on-write, and talks to the orderer itself, over the
@@ -18,6 +19,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -166,6 +168,7 @@ def main() -> None:
         return
     control.send(json.dumps({"ready": True}).encode())
     server.serve()
+    shutil.rmtree(sys.argv[2], ignore_errors=True)
 
 
 if __name__ == "__main__":

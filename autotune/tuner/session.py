@@ -84,7 +84,7 @@ class Server:
         }
         loud = bool(os.environ.get("AUTOTUNE_DEBUG"))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "autotune.tuner.server", str(theirs.fileno())],
+            [sys.executable, "-m", "autotune.tuner.server", str(theirs.fileno()), str(self._compiled)],
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=None if loud else self._log,
@@ -122,6 +122,7 @@ class Server:
                 self._process.kill()
                 self._process.wait()
         self._log.close()
+        # The server removes it, unless it was killed.
         shutil.rmtree(self._compiled, ignore_errors=True)
 
     def prepare(self, job: Job) -> WorkloadFacts:

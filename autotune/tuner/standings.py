@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, Trial
 from autotune.tuner.cell import Cell
 from autotune.tuner.objective import Objective
+from autotune.tuner.spread import robust_variance
 
 __all__ = ["Standings"]
 
-# What was timed in one process says this much about the speed, as ln of a ratio.
-_CLOSE = 0.04
+# What was timed in one process says this much about the speed, as ln of a ratio; no more than so many standard errors.
+_CLOSE, _CLOSE_ERRORS = 0.04, 3.0
 
 
 class Standings:
@@ -25,25 +26,58 @@ class Standings:
         self.repeats: dict[TrainingConfig, list[Trial]] = {}
         self.unsound: set[object] = set()  # arithmetic
         self.unraceable: set[TrainingConfig] = set()
+        self._deviation: float | None = None
         self._objective = objective
         self._limit_bytes = limit_bytes
 
     def begin(self, baseline: Trial) -> None:
         """With the baseline, which all gains refer to."""
         self.baseline = baseline
-        self.trials[baseline.config] = baseline
+        self.take(baseline)
+
+    def take(self, trial: Trial) -> None:
+        """A config's first trial, or one that stands for it from now on."""
+        self.trials[trial.config] = trial
+        self._deviation = None
 
     def repeat(self, again: Trial) -> None:
         """A config that was timed again; one that failed then has failed."""
         if again.outcome is Outcome.OK:
             self.repeats.setdefault(again.config, []).append(again)
         else:
-            self.trials[again.config] = again
+            self.take(again)
 
     def gain(self, trial: Trial) -> float:
         """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake."""
         timed = [trial, *self.repeats.get(trial.config, ())]
         return fmean(self._objective.measure.log_ratio(self.baseline, each) for each in timed)
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of a step's time beside those of other configs for the same images, as ln. Where only
+        the baseline has run, what its images differ by counts too; 0 where it timed a single step."""
+        if self._deviation is None:
+            self._deviation = self._find_deviation()
+        return self._deviation
+
+    def _find_deviation(self) -> float:
+        if len(self.baseline.steps) < 2:
+            return 0.0
+        same = [each for each in self.trials.values() if each.steps == self.baseline.steps]
+        rows = [[math.log(ms) for ms in each.step_ms] for each in same]
+        return math.sqrt(robust_variance(rows)) if len(rows) > 1 else stdev(rows[0])
+
+    @property
+    def trial_error(self) -> float:
+        """That of two trials with as many steps as the baseline's."""
+        return self.error(self.baseline, self.baseline)
+
+    def error(self, one: Trial, other: Trial) -> float:
+        """The standard error of how much one gains on another, from their steps alone: processes differ besides."""
+        return self.deviation * math.sqrt(1.0 / self._steps(one) + 1.0 / self._steps(other))
+
+    def _steps(self, trial: Trial) -> int:
+        return sum(len(each.step_ms) for each in (trial, *self.repeats.get(trial.config, ())))
 
     def is_usable(self, trial: Trial) -> bool:
         """Whether it gave a time and leaves the margin of memory."""
@@ -81,8 +115,14 @@ class Standings:
 
     def near(self, trials: Sequence[Trial]) -> list[Trial]:
         """Those of some trials that are close to the fastest of them, the fastest first."""
-        best = max(map(self.gain, trials), default=0.0)
-        return sorted((each for each in trials if self.gain(each) >= best - _CLOSE), key=self.gain, reverse=True)
+        if not trials:
+            return []
+        best = max(trials, key=self.gain)
+        within = [each for each in trials if self._is_close(each, best)]
+        return sorted(within, key=self.gain, reverse=True)
+
+    def _is_close(self, trial: Trial, best: Trial) -> bool:
+        return self.gain(best) - self.gain(trial) <= max(_CLOSE, _CLOSE_ERRORS * self.error(trial, best))
 
     def racers(self, number: int) -> list[TrainingConfig]:
         """So many at most, the one to recommend if all that is close stays so first."""

@@ -191,8 +191,15 @@ def test_a_precision_whose_rate_nobody_knows_is_bounded_by_its_bytes_and_promise
     found = _advice(layer, ceilings=unknown)["precision bf16"]
     assert found.speedup_at_most == pytest.approx(10.0)
     assert found.speedup_at_same_share is None
-    nothing = _advice(_layer(Bound.LATENCY, 100.0), ceilings=Ceilings(ceilings=()))["precision bf16"]
-    assert nothing.speedup_at_same_share is None
+
+
+def test_without_ceilings_nothing_bounds_but_what_ends_waits_or_the_update() -> None:
+    layer = _layer(Bound.UNMODELLED, 60.0, idle_before_ms=20.0, host_wait_ms=20.0)
+    update = _layer(Bound.UNMODELLED, 20.0, layer="(optimizer)", phase=Phase.OPTIMIZER)
+    found = _advice(layer, update, config=None, ceilings=Ceilings(ceilings=()))
+    assert {each: found[each].speedup_at_most for each in found} == pytest.approx(
+        {"cuda_graphs true": 1.25, "optimizer fused": 1.25}
+    )
 
 
 def test_what_brings_next_to_nothing_is_not_said_and_the_largest_comes_first() -> None:

@@ -6,6 +6,7 @@ from ctypes import CDLL
 
 import pytest
 
+from autotune.nvml_record import DeviceTimeline, NvmlSample
 from autotune.probes.device_state import StateProbe
 from autotune.records import DeviceState, Machine
 
@@ -37,6 +38,41 @@ def test_the_state_of_a_gpu_is_what_its_samples_showed(nvml: CDLL, monkeypatch: 
         throttled=("hardware thermal slowdown", "power brake"),
         other_gpu_processes=1,
     )
+
+
+def test_the_timeline_holds_what_was_sampled(nvml: CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_CLOCK_EVENTS", "0x80")
+    probe = StateProbe(GPU)
+    assert probe.timeline() is None
+    probe.read(None)
+    kept = probe.timeline()
+    assert kept is not None
+    samples = len(kept.at_s)
+    assert 0.0 <= kept.at_s[0] < 60.0
+    assert kept.power_watts == (600.5,) * samples
+    assert kept.clock_events == (("power brake",),) * samples
+    assert len(kept.gpu_busy_percent) == samples
+
+
+def test_a_long_timeline_is_thinned_and_forgets_no_clock_event() -> None:
+    samples = [
+        NvmlSample(at_s=100.0 + place, power_watts=float(place), clock_events=("power brake",) if place == 4 else ())
+        for place in range(10)
+    ]
+    kept = DeviceTimeline.of(samples, 99.0, at_most=4)
+    assert kept.at_s == (1.0, 4.0, 7.0, 10.0)
+    assert kept.power_watts == (0.0, 3.0, 6.0, 9.0)
+    assert kept.clock_events == ((), (), ("power brake",), ())
+    assert kept.sm_clock_mhz == ()
+
+
+def test_what_the_state_does_not_tell_is_not_missing_from_it(nvml: CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_nvmlDeviceGetUtilizationRates", "3")
+    probe = StateProbe(GPU)
+    assert probe.read(None).missing == ()
+    timeline = probe.timeline()
+    assert timeline is not None
+    assert timeline.gpu_busy_percent == ()
 
 
 def test_a_trial_is_not_disturbed_by_slow_questions(nvml: CDLL) -> None:

@@ -65,6 +65,24 @@ def test_each_kind_of_arithmetic_has_its_own_ceiling(
     assert roof.memory_ms(cost.bytes) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("compute_ms", "memory_ms", "bound"),
+    [(9.0, 0.0, Bound.COMPUTE), (0.0, 7.0, Bound.MEMORY), (5.0, 0.0, Bound.UNMODELLED), (0.0, 0.0, Bound.UNMODELLED)],
+)
+def test_what_one_ceiling_does_not_explain_is_not_called_latency_where_the_other_is_unknown(
+    compute_ms: float, memory_ms: float, bound: Bound
+) -> None:
+    assert bound_of(10.0, compute_ms, memory_ms, complete=False) == (bound, False)
+
+
+@pytest.mark.parametrize(
+    ("ceilings", "complete"),
+    [(H100, True), (Ceilings(ceilings=()), False), (Ceilings(ceilings=H100.ceilings[:-1]), False)],
+)
+def test_ceilings_are_complete_where_all_flops_and_bytes_have_one(ceilings: Ceilings, complete: bool) -> None:
+    assert Roof(ceilings).complete is complete
+
+
 def test_without_ceilings_nothing_is_explained() -> None:
     cost = Cost(flops=1e12, bytes=3e9, arithmetic=Arithmetic.MATRIX, dtype="float")
     roof = Roof(Ceilings(ceilings=()))

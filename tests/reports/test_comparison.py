@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from autotune.records import Recommended, RunRecord
 from autotune.reports import comparison_text
-from autotune.reports.comparison import BETWEEN_RUNS, comparison
+from autotune.reports.comparison import BETWEEN_RUNS, WITHIN_PROFILES, comparison
 from profiles import detector_profile
 from records import BASELINE, BF16, CPU, FACTS, GIB, H200, faster, nothing_measured, ok, race, run_record, verdict
 
@@ -46,6 +48,7 @@ def test_a_difference_within_the_noise_or_within_one_percent_is_none():
     small = comparison([("a", raced(200.0)), ("b", raced(199.0))]).differences[0]
     assert small.low > 1.0
     assert noisy.real is small.real is False
+    assert noisy.sentence.endswith("it may be chance, since the interval holds 1.")
     assert small.sentence.endswith("no real difference.")
 
 
@@ -84,13 +87,58 @@ def test_runs_of_other_configs_and_machines_stand_in_one_table():
     assert [difference.path for difference in found.differences] == ["b"]
 
 
-def test_profiles_are_compared_by_their_step():
-    alone = faster().model_copy(
-        update={"profile": detector_profile(), "search": "", "recommendation": None, "trials": ()}
+def profile_alone(samples_ms: Sequence[float], *, images: int = 3, **fields: object) -> RunRecord:
+    """A profile of `images` steps and the samples of unprofiled ones, round by round."""
+    made = detector_profile(step_samples_ms=tuple(samples_ms), profiled_step_ms=(112.0,) * images)
+    return faster().model_copy(
+        update={"profile": made, "search": "", "recommendation": None, "trials": (), "workload": FACTS, **fields}
     )
-    found = comparison([("a", alone), ("b", alone)])
-    assert found.runs[0].images_per_second == pytest.approx(160.0)
-    assert found.differences[0].low is None
+
+
+def rounds(ms: float, spread: float, images: int = 3, count: int = 8) -> list[float]:
+    """count rounds over images that differ by tens of per cent, each round off by spread one way or the other."""
+    return [
+        ms * (1 + 0.2 * image) * (1 + spread * (-1) ** number) for number in range(count) for image in range(images)
+    ]
+
+
+def test_profiles_are_compared_round_by_round():
+    found = comparison([("a", profile_alone(rounds(100.0, 0.01))), ("b", profile_alone(rounds(80.0, 0.01)))])
+    (difference,) = found.differences
+    assert (difference.blocks, difference.paired, difference.real) == (8, False, True)
+    # That the images differ by more than the two profiles is no noise.
+    assert 1.23 < difference.low < 1.25 < difference.high < 1.27
+    assert "as far as one process each can tell" in difference.sentence
+    assert WITHIN_PROFILES in found.notes
+    assert WITHIN_PROFILES not in comparison([("a", raced(200.0)), ("b", raced(160.0))]).notes
+
+
+def test_profiles_within_their_noise_do_not_differ():
+    noisy, other = profile_alone(rounds(100.0, 0.1)), profile_alone(rounds(97.0, 0.1))
+    (found,) = comparison([("a", noisy), ("b", other)]).differences
+    assert found.low < 1.0 < found.high
+    assert found.real is False
+
+
+def test_profiles_that_recorded_different_numbers_of_steps_are_compared_on_the_images_of_both():
+    three, one = profile_alone(rounds(100.0, 0.01)), profile_alone(rounds(100.0, 0.01, images=1), images=1)
+    (found,) = comparison([("a", three), ("b", one)]).differences
+    assert found.ratio == pytest.approx(1.0)
+    assert found.real is False
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (profile_alone(rounds(80.0, 0.0, count=2)), "for want of three rounds of unprofiled steps each"),
+        (profile_alone(()), "of one there are profiled steps alone"),
+        (raced(200.0), "one is a profile and the other a search"),
+    ],
+)
+def test_where_profiles_cannot_tell_it_is_said_why(other, why):
+    (found,) = comparison([("a", profile_alone(rounds(100.0, 0.0))), ("b", other)]).differences
+    assert (found.low, found.real) == (None, None)
+    assert f"no interval: {why}" in found.sentence or f"no interval, {why}" in found.sentence
 
 
 @pytest.mark.parametrize("render", [comparison_text.terminal, comparison_text.markdown])

@@ -97,6 +97,50 @@ def test_tf32_is_set_for_both_kinds_of_arithmetic(called):
     assert torch.backends.cudnn.allow_tf32
 
 
+def command(config: TrainingConfig, name: str, device_type: str = "cuda") -> list[str]:
+    return shlex.split(code(config, name, device_type), comments=True)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=TrainingConfig.label)
+@pytest.mark.parametrize("device_type", ["cuda", "cpu"])
+def test_commands_hold_documented_arguments_alone(config, device_type):
+    """references/detection/train.py's parser, and Ultralytics' train settings."""
+    flags = {word for word in command(config, "torchvision references", device_type) if word.startswith("-")}
+    assert flags <= {"--device", "--batch-size", "--amp"}
+    words = command(config, "Ultralytics", device_type)
+    words = words[words.index("yolo") + 3 :]
+    documented = {"model", "data", "device", "batch", "nbs", "amp", "deterministic", "channels_last", "compile"}
+    assert {word.partition("=")[0] for word in words} <= documented
+
+
+@pytest.mark.parametrize("name", ["torchvision references", "Ultralytics"])
+def test_tf32_is_set_for_a_command_by_its_environment(name):
+    variables = {
+        Precision.FP32: "NVIDIA_TF32_OVERRIDE=0",
+        Precision.TF32: "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1",
+    }
+    for precision in Precision:
+        first = command(TrainingConfig(batch_size=4, precision=precision), name)[0]
+        assert first == variables.get(precision, {"torchvision references": "python", "Ultralytics": "yolo"}[name])
+
+
+def test_torchvisions_autocast_is_replaced_for_bf16_since_without_amp_it_is_off():
+    text = code(TrainingConfig(batch_size=4, precision=Precision.BF16), "torchvision references")
+    assert 'torch.autocast("cuda", dtype=torch.bfloat16) in place of' in text
+
+
+def test_ultralytics_has_words_for_bf16_and_the_memory_format_on_a_gpu():
+    config = TrainingConfig(batch_size=4, precision=Precision.BF16, channels_last=False)
+    assert {"amp=bf16", "channels_last=False"} <= set(command(config, "Ultralytics"))
+    assert {"amp=False"} <= set(command(config, "Ultralytics", "cpu"))
+    assert "channels_last" not in code(config, "Ultralytics", "cpu")
+
+
+def test_ultralytics_is_not_left_at_its_deterministic_algorithms():
+    for device_type in ("cuda", "cpu"):
+        assert "deterministic=False" in command(TrainingConfig(batch_size=4), "Ultralytics", device_type)
+
+
 def test_ultralytics_nominal_batch_is_the_effective_batch():
     config = TrainingConfig(batch_size=4, accumulation_steps=4, precision=Precision.FP16)
     words = shlex.split(code(config, "Ultralytics"), comments=True)

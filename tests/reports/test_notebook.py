@@ -4,6 +4,8 @@ import pytest
 
 import autotune
 from autotune.profile_record import Phase
+from autotune.reports.profile_caveats import profile_caveats
+from autotune.reports.profile_tables import class_notes
 from profiles import EVERY_PROFILE, detector_profile, layer
 from records import disturbed, faster, nothing_measured, tie
 
@@ -25,6 +27,8 @@ def test_a_profile_shows_where_its_step_goes(profile):
     assert "<script" not in page
     for total in profile.classes:
         assert total.bound in page
+    assert ("What weakens this" in page) == bool(profile_caveats(profile))
+    assert all(note in page for note in class_notes(profile))
 
 
 def test_names_show_as_text():

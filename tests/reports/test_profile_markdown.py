@@ -38,6 +38,13 @@ def test_classes_and_the_best_advice_are_in_the_open():
     assert text.index("1.37x") < text.index("1.18x")
 
 
+def test_how_to_read_the_classes_stands_beneath_them():
+    text = unfolded(profile_markdown.section(detector_profile()))
+    assert "host: how long the device waited for launches; layers for which" in text
+    on_a_processor = unfolded(profile_markdown.section(detector_profile(device_type="cpu")))
+    assert "host: how long Python ran between operators; layers for which" in on_a_processor
+
+
 def test_advice_beyond_the_third_is_folded_and_keeps_its_number():
     advice = tuple(advised(f"knob{n}", 1.1 + n) for n in range(5))
     text = profile_markdown.section(detector_profile(advice=advice))
@@ -70,4 +77,5 @@ def test_a_name_from_outside_shows_as_text(name):
 def test_the_report_of_a_run_has_the_section_where_the_run_has_a_profile():
     assert profile_markdown.section(detector_profile()) in markdown.render(profiled())
     assert "## Where the time goes" not in markdown.render(faster())
-    assert len(unfolded(markdown.render(profiled())).splitlines()) < 60
+    # What is folded leaves empty lines behind.
+    assert len([line for line in unfolded(markdown.render(profiled())).splitlines() if line]) < 40

@@ -103,6 +103,15 @@ def test_a_layer_above_its_ceiling_is_flagged_at_the_ratio_and_explained():
     assert "!" not in without
 
 
+def test_a_layer_of_fewer_multiplications_is_no_wrong_ceiling_and_explained():
+    winograd = layer("conv", Phase.FORWARD, 5.0, compute_ms=8.0, memory_ms=1.0, fewer_multiplications=True)
+    text = profile_terminal.render(profile([winograd]))
+    assert "160%*" in text
+    assert "* done with fewer multiplications than are counted (Winograd, FFT)" in text
+    assert "!" not in text
+    assert "*" not in profile_terminal.render(profile([layer("conv", Phase.FORWARD, 5.0)]))
+
+
 def test_flagged_layers_without_a_row_are_counted():
     layers = [layer(f"m{n}", Phase.FORWARD, 10.0, memory_ms=12.0) for n in range(50)]
     text = profile_terminal.render(profile(layers))
@@ -193,8 +202,8 @@ def test_a_step_that_the_profiler_sped_up_was_measured_on_a_busy_machine():
 
 def test_the_legends_explain_what_is_there():
     text = one_line(profile_terminal.render(detector_profile()))
-    assert "its layers count a second time, with what bounds their work" in text
-    assert "unmodelled: layers most of whose time is in operators without a cost." in text
+    assert "layers for which that is longer than they worked count a second time, with what bounds their work." in text
+    assert "unmodelled: layers most of whose time has no cost, or no known ceiling to hold it against." in text
     assert "FLOP/byte: its arithmetic intensity" in text
     bare = layer("a", Phase.FORWARD, 5.0, flops=0.0, bytes=0.0, compute_ms=0.0, memory_ms=0.0)
     text = one_line(profile_terminal.render(profile([bare], ceilings=None)))

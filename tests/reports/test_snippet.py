@@ -58,6 +58,15 @@ def test_accumulation_makes_the_step_of_the_whole_batch():
     torch.testing.assert_close(whole.backbone.weight, halves.backbone.weight)
 
 
+def test_batches_are_copied_to_the_device():
+    detector = Detector().to("meta")
+    batch = ([torch.rand(3, 8, 8)], [{"boxes": torch.rand(1, 4)}])
+    names = {"model": detector, "optimizer": torch.optim.SGD(detector.parameters(), lr=0.1), "loader": [batch]}
+    exec(compile(training_snippet(TrainingConfig(batch_size=1), "meta"), "snippet", "exec"), names)
+    assert {image.device.type for image in names["images"]} == {"meta"}
+    assert names["targets"][0]["boxes"].device.type == "meta"
+
+
 @pytest.mark.parametrize(
     "config",
     [

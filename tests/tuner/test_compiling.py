@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -78,3 +83,23 @@ def test_a_compilation_that_does_not_end_in_time_is_a_timeout_that_says_so(bench
         trial = bench.measure(Order(Stage.KNOBS, sleeps, range(1), step_timeout_s=-59.5))
     assert trial.outcome is Outcome.TIMEOUT, trial
     assert trial.detail == "no step ended within 0.5 s, compiling included; a larger --budget leaves it more time"
+
+
+def test_a_run_that_is_killed_leaves_nothing_that_was_compiled(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, tempfile\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        "from autotune.tuner.session import Server\n"
+        "server = Server('cpu')\n"
+        "server._compiled.mkdir(exist_ok=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=120, env=environment)
+    assert done.returncode == -signal.SIGKILL
+    # The server sees that its orderer is gone, and removes it a moment later.
+    for _ in range(600):
+        if not list(tmp_path.iterdir()):
+            return
+        time.sleep(0.1)
+    raise AssertionError(list(tmp_path.iterdir()))

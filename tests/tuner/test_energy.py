@@ -52,6 +52,8 @@ def test_a_trial_has_the_energy_of_its_timed_steps(gpu_bench: LiveBench, nvml: C
     assert (trial.energy.joules, trial.energy.source) == (70.0, EnergySource.COUNTER)
     assert trial.energy.window_s >= sum(trial.step_ms) / 1000.0
     assert trial.images_per_joule == pytest.approx(180 / 70.0)
+    assert trial.timeline is not None
+    assert len(trial.timeline.power_watts) == len(trial.timeline.at_s) > 0
     assert Trial.model_validate_json(trial.model_dump_json(exclude_computed_fields=True)) == trial
 
 

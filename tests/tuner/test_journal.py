@@ -108,14 +108,24 @@ def test_what_failed_for_good_is_known_and_what_may_be_mended_is_measured_again(
     assert known == {Stage.MEMORY, Stage.SETTINGS, Stage.BATCH_SIZES, Stage.KNOBS, Stage.NUMERICS}
 
 
-def test_the_races_last_block_is_measured_again_since_it_may_be_half_a_block(tmp_path: Path) -> None:
+def test_a_side_is_known_only_with_the_others_of_its_block(tmp_path: Path) -> None:
+    """A kill may cut a block in two, and a resumed race may be one of other sides."""
     path = tmp_path / "trials.jsonl"
+    other, third = TrainingConfig(batch_size=2), TrainingConfig(batch_size=1)
     journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
-    for block in (0, 1, 8, 9, 10, 16):
-        journal.append(_trial(block, stage=Stage.RACE))
+    journal.append(_trial(0, stage=Stage.RACE))
+    journal.append(_trial(1, stage=Stage.RACE).model_copy(update={"config": other}))
+    journal.append(_trial(8, stage=Stage.RACE))
     journal.close()
     journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
-    assert [block for block in range(20) if journal.find((Stage.RACE, CONFIG, block))] == [0, 1, 8, 9, 10]
+
+    def finds(block: int, rival: TrainingConfig) -> bool:
+        ours, theirs = (Stage.RACE, CONFIG, block), (Stage.RACE, rival, block + 1)
+        return journal.find(ours, beside=(ours, theirs)) is not None
+
+    assert finds(0, other)
+    assert not finds(0, third)
+    assert not finds(8, other)
     journal.close()
 
 

@@ -9,15 +9,15 @@ from autotune.tuner.cell import Cell
 from autotune.tuner.ladder import Ladder
 
 
-def _climb(gains: dict[int, float], largest: int) -> list[int]:
-    """The rungs that a ladder asks for where the batch sizes bring these."""
+def _climb(gains: dict[int, float], largest: int, error: float = 0.0) -> list[int]:
+    """The rungs that a ladder asks for where the batch sizes bring these, each measured with a standard error."""
     cell = Cell(TrainingConfig.baseline(Circumstances("cpu", 64)))
     cell.largest = largest
     ladder = Ladder(cell, gains[largest], list(gains))
     asked = []
     while not ladder.ended:
         asked.append(ladder.next_size())
-        ladder.take(gains[asked[-1]])
+        ladder.take(gains[asked[-1]], error)
     return asked
 
 
@@ -37,3 +37,11 @@ def test_a_ladder_ends_where_going_on_brings_nothing(gains: tuple[float, ...], a
 
 def test_it_begins_below_the_cells_largest_batch() -> None:
     assert _climb({64: 0.0, 32: 0.0, 16: 1.0, 8: 2.0, 4: 3.0}, 16) == [8, 4]
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [(0.01, [32, 16]), (0.03, [32, 16, 8]), (0.5, [32, 16, 8, 4])],
+)
+def test_a_loss_within_the_noise_is_none(error: float, asked: list[int]) -> None:
+    assert _climb(dict(zip((64, 32, 16, 8, 4), (0.0, -0.05, -0.05, -0.04, 0.2), strict=True)), 64, error) == asked

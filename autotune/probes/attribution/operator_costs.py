@@ -13,11 +13,14 @@ from autotune.probes.traces.events import ABSENT, Flags, Ints, Signature, Trace
 
 __all__ = ["Costs", "TensorLists", "costs_of"]
 
+_KEPT = "aten::clone"
+
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """by_operator: the cost of each operator that is the outermost one with a cost. speaker: for each operator that
-    one of them which it is or lies in, or ABSENT."""
+    """by_operator: the cost of each operator that is the outermost one with a cost, and of each copy that an operator
+    in place keeps for the backward pass. speaker: for each operator that one of them which it is or lies in, or ABSENT.
+    """
 
     by_operator: Mapping[int, Cost]
     speaker: Ints
@@ -54,7 +57,11 @@ class TensorLists:
 
 
 def costs_of(trace: Trace, parent: Ints, lists: TensorLists) -> Costs:
-    """What the operators of a trace cost; of nested ones the outermost speaks for all inside it."""
+    """What the operators of a trace cost; of nested ones the outermost speaks for all inside it.
+
+    But for the copy that autograd makes of what an operator in place overwrites (Hardswish, ReLU6 and SiLU do in
+    training): that is traffic of its own, as large as the operator's.
+    """
     operators = trace.operators
     called = [lists.calls.get(number, ABSENT) for number in operators.external_id.tolist()]
     calls = list(zip(operators.name.tolist(), operators.signature.tolist(), called, strict=True))
@@ -70,10 +77,21 @@ def costs_of(trace: Trace, parent: Ints, lists: TensorLists) -> Costs:
     # Autocast calls an operator again, on inputs that it has cast: the inner call is what runs.
     again = np.flatnonzero((parent != ABSENT) & (operators.name == np.append(operators.name, ABSENT)[parent]) & costed)
     costed[parent[again]] = False
-    speaker = np.where(costed, np.arange(len(calls)), ABSENT)
-    above = parent.copy()
-    while (above != ABSENT).any():
-        speaker = np.where(np.append(costed, False)[above], above, speaker)
-        above = np.append(parent, ABSENT)[above]
+    speaker = _outermost(costed, parent)
+    in_place = np.fromiter((name.endswith("_") for name in trace.names), dtype=bool, count=len(trace.names))
+    named = np.fromiter((name == _KEPT for name in trace.names), dtype=bool, count=len(trace.names))
+    around = np.append(in_place[operators.name], False)[parent] & (np.append(speaker, ABSENT)[parent] == parent)
+    kept = _outermost(costed & named[operators.name] & around, parent)
+    speaker = np.where(kept != ABSENT, kept, speaker)
     found = ((row, known[calls[row]]) for row in np.unique(speaker[speaker != ABSENT]).tolist())
     return Costs({row: cost for row, cost in found if cost is not None}, speaker)
+
+
+def _outermost(flags: Flags, parent: Ints) -> Ints:
+    """For each operator the outermost one with its flag that it is or lies in, or ABSENT."""
+    found = np.where(flags, np.arange(len(flags)), ABSENT)
+    above = parent.copy()
+    while (above != ABSENT).any():
+        found = np.where(np.append(flags, False)[above], above, found)
+        above = np.append(parent, ABSENT)[above]
+    return found

@@ -39,6 +39,7 @@ class _Row:
     host_wait_ns: int = 0
     flops: float = 0.0
     bytes: float = 0.0
+    crossed_bytes: float = 0.0
     compute_ms: float = 0.0
     memory_ms: float = 0.0
     shortcut_ns: int = 0
@@ -62,9 +63,10 @@ def layers_of(
     """The rows of a profile, per step, in the order in which the layers first ran. Their times sum to the busy time."""
     rows: dict[Place, _Row] = {}
     _add_work(rows, trace, links, places, work, costs)
-    _add_costs(rows, places, costs, roof, _in_steps(trace, steps), _from_host(trace, links, costs))
+    counted = _in_steps(trace, steps) & _on_device(trace, links, costs)
+    _add_costs(rows, places, costs, roof, counted, _from_host(trace, links, costs))
     ordered = sorted(rows.items(), key=lambda item: (tuple(Phase).index(item[0].phase), item[1].first))
-    return tuple(_layer(place, row, len(steps), modules, waits) for place, row in ordered)
+    return tuple(_layer(place, row, len(steps), roof, modules, waits) for place, row in ordered)
 
 
 def _add_work(rows: dict[Place, _Row], trace: Trace, links: Links, places: Places, work: Work, costs: Costs) -> None:
@@ -125,6 +127,16 @@ def _in_steps(trace: Trace, steps: Sequence[TraceStep]) -> Flags:
     return (begins >= opens[0]) & (begins < max(step.host_end_ns for step in steps))
 
 
+def _on_device(trace: Trace, links: Links, costs: Costs) -> Flags:
+    """Which operators with a cost ran on the device: in a GPU's trace those that speak for an event there. What a
+    tensor on the host cost, as boxes' anchors do, the device's ceilings say nothing of."""
+    if not trace.has_device_events:
+        return np.ones(len(trace.operators), dtype=bool)
+    found = np.zeros(len(trace.operators) + 1, dtype=bool)  # the last is ABSENT's
+    found[np.append(costs.speaker, ABSENT)[links.operator]] = True
+    return found[:-1]
+
+
 def _from_host(trace: Trace, links: Links, costs: Costs) -> dict[int, int]:
     """The bytes that operators with a cost moved between the host's memory and the device's."""
     names = np.fromiter((name.startswith(_HOST_COPIES) for name in trace.names), dtype=bool, count=len(trace.names))
@@ -138,10 +150,10 @@ def _from_host(trace: Trace, links: Links, costs: Costs) -> dict[int, int]:
 
 
 def _add_costs(
-    rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof, in_steps: Flags, from_host: Mapping[int, int]
+    rows: dict[Place, _Row], places: Places, costs: Costs, roof: Roof, counted: Flags, from_host: Mapping[int, int]
 ) -> None:
     for operator, cost in costs.by_operator.items():
-        if not in_steps[operator]:
+        if not counted[operator]:
             continue
         row = rows.get(places.names[places.codes[operator]])
         if row is None:  # it took no time on the device: its result had its own, or it moved nothing
@@ -149,6 +161,7 @@ def _add_costs(
         crossed = min(from_host.get(operator, 0), cost.bytes / _CROSSING)
         row.flops += cost.flops
         row.bytes += cost.bytes
+        row.crossed_bytes += _CROSSING * crossed
         row.compute_ms += roof.compute_ms(cost)
         row.memory_ms += roof.memory_ms(cost.bytes - _CROSSING * crossed) + roof.host_copy_ms(crossed)
         if cost.flops:
@@ -156,13 +169,15 @@ def _add_costs(
             row.flops_by_ceiling[words] = row.flops_by_ceiling.get(words, 0.0) + cost.flops
 
 
-def _layer(place: Place, row: _Row, steps: int, modules: Mapping[str, str], waits: Waits) -> Layer:
+def _layer(place: Place, row: _Row, steps: int, roof: Roof, modules: Mapping[str, str], waits: Waits) -> Layer:
     time_ms = row.time_ns / steps / 1e6
     modelled = row.modelled_ns / row.time_ns if row.time_ns else 0.0
     compute_ms, memory_ms = row.compute_ms / steps, row.memory_ms / steps
     host_wait_ms = waits.host * row.host_wait_ns / steps / 1e6
     own_gap_ms = waits.own * (row.idle_before_ns - row.host_wait_ns) / steps / 1e6
-    work_bound, balanced = bound_of(time_ms, compute_ms, memory_ms, modelled=modelled)
+    # What mostly crosses to the host or from it has that way's ceiling alone, which no datasheet of a GPU tells.
+    complete = roof.complete and (roof.knows_host_copies or row.crossed_bytes <= row.bytes / 2)
+    work_bound, balanced = bound_of(time_ms, compute_ms, memory_ms, modelled=modelled, complete=complete)
     if place.layer == COMMUNICATION:
         work_bound, balanced = Bound.COMMUNICATION, False
     arithmetic = max(row.flops_by_ceiling, key=row.flops_by_ceiling.__getitem__, default="")

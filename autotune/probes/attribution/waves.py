@@ -15,6 +15,9 @@ _BLOCKS_AT_MOST = 32
 _THREADS = 2048
 _REGISTERS = 65536
 _SHARED_BYTES = 96 * 1024
+# Registers are given to whole warps, in units.
+_WARP = 32
+_REGISTER_UNIT = 256
 
 
 def waves_of(trace: Trace, event: Ints) -> NDArray[np.float64]:
@@ -33,10 +36,11 @@ def waves_of(trace: Trace, event: Ints) -> NDArray[np.float64]:
         here = rows[trace.device_events.device[event[rows]] == number]
         events = event[here]
         grid, block = trace.device_events.grid[events], trace.device_events.block[events]
-        threads = np.maximum(block.prod(axis=1), 1)
-        registers = np.maximum(trace.device_events.registers[events], 0) * threads
+        warps = np.maximum(-(-block.prod(axis=1) // _WARP), 1)
+        by_warp = np.maximum(trace.device_events.registers[events], 0) * _WARP
+        registers = -(-by_warp // _REGISTER_UNIT) * _REGISTER_UNIT * warps
         shared = np.maximum(trace.device_events.shared_memory_bytes[events], 0)
-        held = np.minimum(_BLOCKS_AT_MOST, (device.threads_per_multiprocessor or _THREADS) // threads)
+        held = np.minimum(_BLOCKS_AT_MOST, (device.threads_per_multiprocessor or _THREADS) // (warps * _WARP))
         for needed, there in (
             (registers, device.registers_per_multiprocessor or _REGISTERS),
             (shared, device.shared_memory_per_multiprocessor_bytes or _SHARED_BYTES),

@@ -89,10 +89,12 @@ def _index(call: Call) -> Cost:
 
 def _index_put(call: Call) -> Cost:
     """index_put_(self, indices, values, accumulate): reads values and an index for each, and writes as many elements,
-    which it reads as well where it accumulates. A single value is broadcast to a count that no trace has."""
+    which it reads as well where it accumulates. A single value is broadcast to a count that no trace has. Out of place,
+    as in its own backward pass, self is copied first."""
     target, values = tensor(call, 0), tensor(call, 2, rank=1)
     accumulates = flag(call, 3, default=False)
     moved = values.bytes + (2 if accumulates else 1) * values.count * target.item_bytes + _INDEX_BYTES * values.dims[0]
+    moved += 0 if call.name.endswith("_") else 2 * target.bytes
     return vector_cost(values.count if accumulates else 0, float(moved), target.dtype)
 
 

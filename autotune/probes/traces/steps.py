@@ -68,7 +68,8 @@ def steps_of(trace: Trace, links: Links) -> tuple[TraceStep, ...]:
     end. With several devices, busy is while any of them is.
 
     Without device events the steps are the host's ranges. Without ranges the whole trace is one step. A range in which
-    nothing ran is no step: the profiler opens one more after the last. Raises TraceError where no operator ran in any.
+    nothing ran is no step, nor is one that took no time on the device: the profiler opens one more after the last, in
+    which a loader may still stack a batch. Raises TraceError where no operator ran in any, or none took any time.
     """
     ranges = np.flatnonzero(trace.starts_with(trace.annotations, _STEP))
     host = _marked(trace, links, ranges) if len(ranges) else _whole(trace)
@@ -77,10 +78,14 @@ def steps_of(trace: Trace, links: Links) -> tuple[TraceStep, ...]:
         starts, ends = _on_device(trace, links, host) if len(ranges) else _extent(trace.device_events)
     busy = _busy_ns(trace.device_events, starts, ends) if trace.has_device_events else [None] * len(host.names)
     columns = (starts.tolist(), ends.tolist(), busy, host.opens.tolist(), host.closes.tolist())
-    return tuple(
+    steps = tuple(
         TraceStep(name, start, end, busy_ns, opens, closes, not len(ranges))
         for name, start, end, busy_ns, opens, closes in zip(host.names, *columns, strict=True)
+        if end > start
     )
+    if not steps:
+        raise TraceError(f"{trace.path}: its steps took no time; record the training step itself")
+    return steps
 
 
 def _marked(trace: Trace, links: Links, ranges: Ints) -> _HostRanges:
@@ -109,7 +114,7 @@ def _extent(spans: Spans) -> tuple[Ints, Ints]:
 
 
 def _on_device(trace: Trace, links: Links, host: _HostRanges) -> tuple[Ints, Ints]:
-    """Start and end of each step on the device. A step that launched nothing takes no time there."""
+    """Start and end of each step on the device. One that launched nothing takes no time there."""
     linked = np.flatnonzero(links.launch != ABSENT)
     step = host.of(trace.launches.start_ns[links.launch[linked]])
     linked, step = linked[step != ABSENT], step[step != ABSENT]

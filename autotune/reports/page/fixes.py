@@ -19,7 +19,7 @@ _REMEDIES = {
     Bound.LATENCY: "a larger batch, where its kernels are small; fused operators",
     Bound.HOST: "a larger batch, compile, CUDA graphs",
     Bound.COMMUNICATION: "fewer or overlapped exchanges between GPUs",
-    Bound.UNMODELLED: "unknown: its operators have no cost",
+    Bound.UNMODELLED: "unknown: its operators have no cost, or the device no known ceilings",
 }
 
 
@@ -45,11 +45,10 @@ def first_to_fix(profile: Profile, limit: int = _SHOWN) -> list[Fix]:
 
 
 def _fix(profile: Profile, layer: Layer) -> Fix:
-    ceiling_ms = max(layer.compute_ms, layer.memory_ms)
     # Operators without a cost may be as fast as can be: their time is not counted as saved. Nor is any where no
     # ceiling says what the others could do.
-    modelled_ms = layer.modelled * layer.time_ms if ceiling_ms else 0.0
-    saved_ms = max(0.0, modelled_ms - ceiling_ms) + layer.idle_before_ms
+    modelled_ms = layer.modelled * layer.time_ms if max(layer.compute_ms, layer.memory_ms) else 0.0
+    saved_ms = max(0.0, modelled_ms - layer.floor_ms) + layer.idle_before_ms
     step_ms = profile.busy_ms + profile.waiting_ms
     left_ms = max(step_ms - saved_ms, _LEFT_AT_LEAST * step_ms)
     least_ms = max(0.0, layer.time_ms + layer.idle_before_ms - saved_ms)

@@ -54,7 +54,9 @@ def by_module(profile: Profile) -> Tree:
         leaf = layer.phase if shown == len(path) else _SMALLER
         growing.add((*path[:shown], leaf), layer.time_ms, layer.bound)
     if profile.waiting_ms:
-        growing.add(("(waiting)",), profile.waiting_ms, Bound.HOST)
+        # For launches, or between kernels that were launched in time: as the classes have it.
+        late = profile.host_ms >= profile.waiting_ms / 2
+        growing.add(("(waiting)",), profile.waiting_ms, Bound.HOST if late else Bound.LATENCY)
     return growing.tree()
 
 

@@ -59,7 +59,7 @@ def environment() -> Environment:
 def chart_data(record: RunRecord) -> dict[str, Any]:
     """What the page's scripts draw from; parts that the record has nothing for are absent."""
     data: dict[str, Any] = {}
-    if record.profile:
+    if record.profile and record.profile.layers:
         data |= _profile_data(record.profile)
     if record.trials:
         data |= {
@@ -69,22 +69,19 @@ def chart_data(record: RunRecord) -> dict[str, Any]:
             "heats": race.heats(record),
             "trials": {"columns": search.TRIAL_COLUMNS, "rows": search.trial_rows(record)},
         }
+    if watched := nvml_lines.watched(record):
+        data["nvml"] = watched
     return data
 
 
 def _profile_data(profile: Profile) -> dict[str, Any]:
-    data: dict[str, Any] = {}
-    if profile.layers:
-        data = {
-            "layers": {"columns": layers.COLUMNS, "rows": layers.layer_rows(profile)},
-            "roofline": roofline(profile),
-            "by_module": modules.by_module(profile),
-            "by_class": modules.by_class(profile),
-            "by_phase": modules.by_phase(profile),
-        }
-    if profile.nvml and (panels := nvml_lines.panels(profile.nvml)):
-        data["nvml"] = panels
-    return data
+    return {
+        "layers": {"columns": layers.COLUMNS, "rows": layers.layer_rows(profile)},
+        "roofline": roofline(profile),
+        "by_module": modules.by_module(profile),
+        "by_class": modules.by_class(profile),
+        "by_phase": modules.by_phase(profile),
+    }
 
 
 def _context(record: RunRecord, data: dict[str, Any], *, charts: bool) -> dict[str, Any]:
@@ -107,10 +104,7 @@ def _context(record: RunRecord, data: dict[str, Any], *, charts: bool) -> dict[s
         "heats": data.get("heats") is not None,
         "failures": _printable(sentences.failures(record)),
         "left_out": _printable(sentences.left_out(record)),
-        "nvml": "nvml" in data,
-        "nvml_notes": _printable(nvml_lines.notes(record.profile.nvml))
-        if record.profile and record.profile.nvml
-        else [],
+        "watched": data.get("nvml", []),
         "measured": _pairs([*sentences.measured(record), *_counts(record)]),
         "notes": _printable(_notes(record)),
         "data": embedded(data),

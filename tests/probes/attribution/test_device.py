@@ -168,6 +168,36 @@ def test_a_copy_from_the_host_is_held_against_the_way_from_the_host(tmp_path: Pa
     assert row.bound is Bound.MEMORY
 
 
+def test_a_range_in_which_the_host_alone_worked_is_no_step_of_the_device(tmp_path: Path) -> None:
+    path = _saved(
+        tmp_path,
+        annotation("ProfilerStep#0", 0, 100),
+        *_launched("aten::mul", 10, 1, 20, 30),
+        annotation("ProfilerStep#1", 100, 100),
+        *_launched("aten::mul", 110, 2, 120, 30),
+        annotation("ProfilerStep#2", 200, 50),
+        operator("aten::stack", 210, 10),  # the loader's next batch
+    )
+    profile = profile_of_trace(path)
+    assert profile.profiled_step_ms == (0.1, 0.03)
+    assert profile.busy_ms == pytest.approx(0.03)
+
+
+def test_what_an_operator_costs_the_host_is_not_held_against_the_devices_ceilings(tmp_path: Path) -> None:
+    million = [([1_000_000], "float", ""), ([1_000_000], "float", "")]
+    path = _saved(
+        tmp_path,
+        annotation("ProfilerStep#0", 0, 100),
+        annotation("layer:head", 5, 60),
+        operator("aten::maximum", 6, 4, inputs=million),  # of two tensors on the host
+        operator("aten::mul", 20, 4, inputs=million),
+        launch(21, 1),
+        kernel(30, 10, 1),
+    )
+    row = _row(profile_of_trace(path), "head")
+    assert (row.flops, row.bytes) == (1e6, 12e6)
+
+
 def test_what_ran_before_the_first_step_or_after_the_last_is_left_out(tmp_path: Path) -> None:
     path = _saved(
         tmp_path,
@@ -188,6 +218,7 @@ def test_what_ran_before_the_first_step_or_after_the_last_is_left_out(tmp_path: 
     [
         ([1024, 1, 1], 16, 0, 2),  # threads: 2048 to a multiprocessor
         ([256, 1, 1], 128, 0, 2),  # registers: 65,536 to a multiprocessor
+        ([256, 1, 1], 82, 0, 2),  # registers come by the 256 to a warp: 11 units and not 10.25
         ([32, 1, 1], 16, 0, 32),  # block slots
         ([128, 1, 1], 16, 50 * 1024, 1),  # shared memory: 96 KiB where the profiler does not say
     ],

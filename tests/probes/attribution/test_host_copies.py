@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autotune.datasheet import datasheet_ceilings
 from autotune.probes.analysis import profile_of_trace
 from autotune.profile_record import Bound, Ceiling, CeilingKind, Ceilings, Layer
 from exported import annotation, kernel, launch, operator, save
@@ -21,7 +22,16 @@ CEILINGS = Ceilings(
 Inputs = list[tuple[list[int], str, str]]
 
 
-def _row(tmp_path: Path, name: str, inputs: Inputs, copied: int, *, way: str = "DtoH", inner: str = "") -> Layer:
+def _row(
+    tmp_path: Path,
+    name: str,
+    inputs: Inputs,
+    copied: int,
+    *,
+    way: str = "DtoH",
+    inner: str = "",
+    ceilings: Ceilings = CEILINGS,
+) -> Layer:
     """An operator that runs a kernel for 100 us and copies so many bytes to the host, itself or one within it."""
     copy = kernel(120, 5, 2, name=f"Memcpy {way} (Device -> Pageable)", category="gpu_memcpy")
     copy["args"]["bytes"] = copied
@@ -37,7 +47,7 @@ def _row(tmp_path: Path, name: str, inputs: Inputs, copied: int, *, way: str = "
         launch(15, 2, name="cudaMemcpyAsync"),
         copy,
     )
-    (row,) = profile_of_trace(path, ceilings=CEILINGS).layers
+    (row,) = profile_of_trace(path, ceilings=ceilings).layers
     return row
 
 
@@ -64,6 +74,15 @@ def test_what_crosses_whole_is_held_against_the_way_to_the_host_alone(tmp_path: 
     row = _row(tmp_path, "aten::copy_", [([1000], "float", ""), ([1000], "float", "")], 4000, way=way)
     assert row.bytes == 8000
     assert row.memory_ms == pytest.approx(1000.0 * 4000 / TO_HOST)
+
+
+def test_a_copy_to_the_host_is_not_called_latency_where_no_ceiling_of_that_way_is_known(tmp_path: Path) -> None:
+    datasheet = datasheet_ceilings("NVIDIA H100 80GB HBM3")
+    assert datasheet is not None
+    copy = [([1000], "float", ""), ([1000], "float", "")]
+    assert _row(tmp_path, "aten::copy_", copy, 4000, ceilings=datasheet).bound is Bound.UNMODELLED
+    # A search's eight bytes do not speak for all that it reads.
+    assert _row(tmp_path, "aten::nonzero", [([1_000_000], "bool", "")], 8, ceilings=datasheet).bound is Bound.LATENCY
 
 
 def test_a_cast_on_the_device_before_a_copy_to_the_host_counts_in_the_devices_memory(tmp_path: Path) -> None:

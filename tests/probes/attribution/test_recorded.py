@@ -129,6 +129,24 @@ class Checkpointed(nn.Module):
         return out
 
 
+@pytest.mark.parametrize(
+    ("module", "passes"),
+    [
+        (nn.Hardswish(inplace=True), 4),  # the input that it overwrites is kept for its gradient: a copy
+        (nn.SiLU(inplace=True), 4),
+        (nn.ReLU(inplace=True), 2),  # needs its output alone
+        (nn.Hardswish(), 2),
+    ],
+)
+def test_an_activation_in_place_moves_what_it_keeps_for_the_backward_pass_too(
+    tmp_path: Path, module: nn.Module, passes: int
+) -> None:
+    row = _row(_recorded(nn.Sequential(_convolution(), module), tmp_path), "1", Phase.FORWARD)
+    assert row is not None
+    assert row.bytes == passes * 4 * 2 * 4 * SIDE * SIDE
+    assert row.modelled > 0.5
+
+
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_what_a_checkpoint_runs_again_is_the_layers_backward(tmp_path: Path, reentrant: bool) -> None:
     profile = _recorded(Checkpointed(reentrant=reentrant), tmp_path)

@@ -66,6 +66,7 @@ OPERATORS: list[tuple[str, tuple[Argument, ...], float, float]] = [
     ("aten::index_select", (t(1000, 4), "0", t(10, dtype=LONG)), 0, 2 * 40 * 4 + 80),
     ("aten::embedding", (t(5185, 64), t(1, 10, dtype=LONG)), 0, 2 * 640 * 4 + 80),
     ("aten::index_put_", (t(1000, 4), None, t(10, 4), "False"), 0, 2 * 160 + 80),
+    ("aten::index_put", (t(1000, 4), None, t(10, 4), "False"), 0, 2 * 160 + 80 + 2 * 16_000),
     ("aten::_index_put_impl_", (t(1000, 4), None, t(10, 4), "True", "True"), 40, 3 * 160 + 80),
     ("aten::scatter_", (t(1000, 4), "0", t(10, 4, dtype=LONG), t(10, 4)), 0, 320 + 2 * 160),
     ("aten::scatter_add_", (t(1000, 4), "0", t(10, 4, dtype=LONG), t(10, 4)), 40, 320 + 3 * 160),

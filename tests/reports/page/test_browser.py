@@ -11,8 +11,8 @@ import pytest
 
 from autotune.records import RunRecord
 from autotune.reports.page.render import render
-from profiles import detector_profile
-from records import EVERY_KIND, profiled, with_heats
+from profiles import detector_profile, nvml_series, timeline
+from records import BF16, EVERY_KIND, ok, profiled, run_record, with_heats
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here")
@@ -128,6 +128,18 @@ def test_shape_and_colour_both_tell_the_bound(opened: Opened) -> None:
         ".map((t) => [t.marker.symbol, t.marker.color])"
     )
     assert len({symbol for symbol, _ in markers}) == len({colour for _, colour in markers}) == len(markers) == 4
+
+
+def test_the_device_is_shown_during_a_trial_on_demand(opened: Opened) -> None:
+    trials = [ok(BF16, 100.0, timeline=timeline(watts=250.0))]
+    page = opened(run_record(trials, profile=detector_profile(nvml=nvml_series())))
+    power = "document.getElementById('nvml').data.find((trace) => trace.name === 'power, W').y[0]"
+    assert page.evaluate(power) == 400.0
+    page.locator("#watched").select_option(label=f"trial 1: {BF16.label()} (settings)")
+    page.wait_for_function(f"{power} === 250")
+    assert page.locator("#nvml .annotation-text", has_text="software power cap").count() == 1
+    assert page.evaluate("document.getElementById('nvml').layout.shapes.length") == 1
+    assert page.locator("#watched-notes li").all_inner_texts() == ["Clock events: idle, software power cap."]
 
 
 def test_trials_are_sorted_and_searched_by_keyboard(opened: Opened) -> None:

@@ -41,6 +41,11 @@ def test_nothing_is_promised_of_operators_without_a_cost_or_beyond_a_ceiling():
     assert first_to_fix(made) == []
 
 
+def test_fewer_multiplications_than_are_counted_leave_the_bytes_alone_as_the_least():
+    winograd = layer("conv", Phase.FORWARD, 50.0, compute_ms=60.0, memory_ms=10.0, fewer_multiplications=True)
+    assert first_to_fix(profile([winograd]))[0].saved_ms == pytest.approx(40.0)
+
+
 @pytest.mark.parametrize("made", EVERY_PROFILE.values(), ids=EVERY_PROFILE)
 def test_no_layer_saves_more_than_it_takes(made):
     for fix in first_to_fix(made):

@@ -53,6 +53,13 @@ def test_a_module_takes_the_bound_of_most_of_its_time():
     assert dict(zip(tree.labels, tree.bounds, strict=True))["a"] == "memory"
 
 
+@pytest.mark.parametrize(("host_wait_ms", "bound"), [(15.0, "host"), (5.0, "latency")])
+def test_waiting_has_the_bound_of_most_of_it(host_wait_ms, bound):
+    late = layer("a", Phase.FORWARD, 80.0, idle_before_ms=20.0, host_wait_ms=host_wait_ms)
+    tree = by_module(profile([late], idle_ms=20.0, step_samples_ms=()))
+    assert dict(zip(tree.labels, tree.bounds, strict=True))["(waiting)"] == bound
+
+
 def test_modules_too_small_to_see_are_one_leaf_of_their_parent():
     small = [layer(f"a.part{place}", Phase.FORWARD, 0.01) for place in range(50)]
     tree = by_module(profile([layer("a.large", Phase.FORWARD, 99.5), *small]))

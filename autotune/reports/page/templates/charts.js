@@ -232,10 +232,26 @@
     };
   });
 
-  chart("nvml", () => 60 + 150 * data.nvml.length, () => {
-    const rows = data.nvml.length;
-    const layout = {legend: above(), xaxis: axis("seconds", {anchor: `y${rows > 1 ? rows : ""}`}), hovermode: "x unified", margin: {l: 56, r: 12, t: 8, b: 44}};
-    const traces = data.nvml.flatMap(({unit, lines: series}, row) => {
+  const watchedChoice = document.getElementById("watched");
+  const watched = () => data.nvml[watchedChoice ? Number(watchedChoice.value) : 0];
+  if (watchedChoice) watchedChoice.addEventListener("change", () => {
+    document.getElementById("watched-notes").replaceChildren(...watched().notes.map((line) => make("li", {textContent: line})));
+    drawn().filter(({element}) => element.id === "nvml").forEach(draw);
+  });
+  chart("nvml", () => 60 + 150 * watched().panels.length, () => {
+    const {panels, bands} = watched();
+    const rows = panels.length;
+    const layout = {
+      shapes: bands.flatMap(({spans}, place) => spans.map(([x0, x1]) => ({
+        type: "rect", x0, x1, y0: 0, y1: 1, yref: "paper", layer: "below", line: {width: 0}, opacity: 0.16, fillcolor: colour(CELL_COLOURS[place % CELL_COLOURS.length]),
+      }))),
+      // Named where it begins, one below another, so that a band does not rely on its colour.
+      annotations: bands.map(({event, spans}, place) => ({
+        text: plain(event), x: spans[0][0], y: 1, yref: "paper", yshift: -13 * place, xanchor: "left", yanchor: "top", showarrow: false, font: {size: 11, color: colour("text")},
+      })),
+      legend: above(), xaxis: axis("seconds", {anchor: `y${rows > 1 ? rows : ""}`}), hovermode: "x unified", margin: {l: 56, r: 12, t: 8, b: 44},
+    };
+    const traces = panels.flatMap(({unit, lines: series}, row) => {
       const number = row ? String(row + 1) : "";
       const top = 1 - row / rows;
       layout[`yaxis${number}`] = axis(unit, {domain: [top - 0.86 / rows, top], rangemode: unit === "MHz" || unit === "\u00b0C" ? "normal" : "tozero"});
