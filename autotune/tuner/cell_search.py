@@ -37,7 +37,7 @@ _FAR_FROM_LIMIT = 0.5
 # Batch sizes at which a cell's memory is probed, where the effective batch has them.
 _PROBED = (2, 8)
 # A config that is this much slower than the leader while warming up is given up.
-_GIVE_UP, _GIVE_UP_ERRORS = 1.35, 3.0
+_GIVE_UP, _GIVE_UP_ERRORS, _GIVE_UP_AT_MOST = 1.35, 3.0, 2.5
 # Ladders are climbed down on every cell within this of the leader, with no more trials than this in all.
 _WITHIN_REACH = math.log(1.25)
 _LADDER_TRIALS = 40
@@ -195,8 +195,8 @@ class _Run:
     @property
     def _hopeless(self) -> float:
         """How far behind the leader a config is given up, as ln of a ratio: where steps are noisy, farther."""
-        least = math.log(_GIVE_UP * self.objective.patience)
-        return max(least, _GIVE_UP_ERRORS * math.sqrt(2.0) * self.standings.deviation)
+        widened = min(math.log(_GIVE_UP_AT_MOST), _GIVE_UP_ERRORS * math.sqrt(2.0) * self.standings.deviation)
+        return max(math.log(_GIVE_UP * self.objective.patience), widened)
 
     def _screened_gain(self, cell: Cell) -> float | None:
         """What the cell brought at its largest batch; what was given up is as far behind as it takes for that."""
@@ -312,8 +312,10 @@ class _Run:
         for cell in near:
             self.ladders.setdefault(cell, Ladder(cell, gains[cell], self.sizes))
         ladders = [self.ladders[cell] for cell in near]
-        while (ladders := [ladder for ladder in ladders if not ladder.ended]) and self.rungs < _LADDER_TRIALS:
+        while ladders := [ladder for ladder in ladders if not ladder.ended]:
             for ladder in ladders:
+                if self.rungs >= _LADDER_TRIALS:
+                    return
                 config = self._at(ladder.cell, ladder.next_size())
                 trial = self.standings.trials.get(config)
                 if trial is None:
@@ -323,9 +325,9 @@ class _Run:
                     ladder.take(self.standings.worth(trial), self.standings.trial_error)
 
     def _gain_at_largest(self, cell: Cell) -> float:
-        """What a cell brings before its ladder; -inf where nothing of it is usable."""
-        trial = self.standings.trials.get(self._at(cell, cell.largest)) if cell.largest else None
-        return self.standings.worth(trial) if trial is not None else -math.inf
+        """What a cell brings at the largest batch that leaves the margin of memory; -inf where nothing of it does."""
+        own = self.standings.of(cell)
+        return self.standings.gain(max(own, key=lambda trial: trial.config.batch_size)) if own else -math.inf
 
     def _try_extra_knobs(self, cells: list[Cell]) -> None:
         """What --knobs asks for, on the fastest config of the leading cells."""
@@ -355,7 +357,8 @@ class _Run:
             config = trial.config
             if self._affordable():
                 self.bench.release(config)
-                again = self._measure(Stage.KNOBS, config, self.budget.steps, block=1)
+                # In the journal its block must not be one of _repeat's.
+                again = self._measure(Stage.KNOBS, config, self.budget.steps, block=1 + _REPEATS)
                 self.standings.repeat(again)
                 if again.outcome is not Outcome.OK:
                     self._choose(config)
@@ -366,7 +369,7 @@ class _Run:
                 ratio = math.exp(self.standings.gain(trial))
                 enough_s = math.ceil(self.budget.total_s + 1.2 * (race.most_s() - self.bench.remaining_s))
                 self.notes.append(
-                    f"{config.label()}: {ratio:.2f}x as fast as your baseline in one trial, but "
+                    f"{config.label()}: {ratio:.2f}x as fast as your baseline in its trials, but "
                     f"compiling takes too long for a race within the budget; --budget {enough_s}s would do"
                 )
             self._choose(config)
@@ -386,7 +389,7 @@ class _Run:
             sentence = "No verdict: no other setting could be timed here; your baseline stands."
             if any(trial.gave_up for trial in self.standings.trials.values()):
                 behind = f"{_GIVE_UP * self.objective.patience - 1.0:.0%}"
-                sentence = f"No verdict: all else was given up, {behind} or more behind; your baseline stands."
+                sentence = f"No verdict: all that trains was given up, {behind} or more behind; your baseline stands."
         return Verdict(kind=VerdictKind.NOT_MEASURED, candidate=baseline, sentence=sentence), baseline
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from itertools import pairwise
 
 from autotune.config import TrainingConfig
 from autotune.grid_record import Grid
@@ -25,7 +24,8 @@ def record_grid(
     request: Request, steps: int, rounds: int = 1, *, say: Callable[[str], None] = lambda sentence: None
 ) -> Grid:
     """Measure every config with so many timed steps, a part of them in each round, in a new random order each, so that
-    what disturbs the machine for a while harms no config alone.
+    what disturbs the machine for a while harms no config alone. All rounds time the same images: how processes differ
+    can be told from how images do.
 
     Ctrl-C ends it early: the grid then holds what was measured.
     Raises AutotuneError where nothing can be measured: a name, path, device or data set that does not do.
@@ -39,7 +39,7 @@ def record_grid(
         bench.use(server)
         complete = False
         try:
-            _measure(bench, Space(where, request.baseline), _parts(steps, rounds), say)
+            _measure(bench, Space(where, request.baseline), rounds, range(math.ceil(steps / rounds)), say)
             complete = True
         except KeyboardInterrupt:
             if not bench.trials:
@@ -58,20 +58,13 @@ def record_grid(
         )
 
 
-def _parts(steps: int, rounds: int) -> list[range]:
-    """The steps of each round, none empty; the same images for all configs."""
-    rounds = min(rounds, steps)
-    edges = [steps * number // rounds for number in range(rounds + 1)]
-    return [range(start, end) for start, end in pairwise(edges)]
-
-
-def _measure(bench: LiveBench, space: Space, parts: Sequence[range], say: Callable[[str], None]) -> None:
+def _measure(bench: LiveBench, space: Space, rounds: int, steps: range, say: Callable[[str], None]) -> None:
     waiting, dice = space.configs(), random.Random(bench.seed)
-    for number, steps in enumerate(parts):
+    for number in range(rounds):
         failed: list[TrainingConfig] = []
         too_large: list[TrainingConfig] = []
         for place, config in enumerate(dice.sample(waiting, len(waiting)), start=1):
-            say(f"round {number + 1} of {len(parts)}, {place} of {len(waiting)}: {config.label()}")
+            say(f"round {number + 1} of {rounds}, {place} of {len(waiting)}: {config.label()}")
             # What a smaller batch of the same settings had no memory for need not be tried.
             if any(_is_larger(config, other) for other in too_large):
                 failed.append(config)

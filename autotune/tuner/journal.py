@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from autotune.config import TrainingConfig
 from autotune.errors import RecordError, RunDirectoryError
-from autotune.records import Job, Machine, Outcome, Stage, Trial
+from autotune.records import SIDES_AT_MOST, Job, Machine, Outcome, Stage, Trial
 
 __all__ = ["Journal", "Key"]
 
@@ -115,9 +115,21 @@ class Journal:
                 raise RecordError(
                     f"{self.path}: line {number} is not a trial ({error}); begin anew with --force"
                 ) from None
-            self._known[(trial.stage, trial.config, trial.block), trial.repeated] = trial
+            self._take(trial)
         self._file.seek(len(whole))
         self._file.truncate()
+
+    def _take(self, trial: Trial) -> None:
+        """A trial of the file. A side of a race that stands there again began its block anew: what was measured of the
+        block before is another time's."""
+        key = (trial.stage, trial.config, trial.block)
+        if trial.stage.is_race and not trial.repeated and (key, False) in self._known and trial.block is not None:
+            block = trial.block // SIDES_AT_MOST
+            for known in list(self._known):
+                (stage, _, number), _ = known
+                if stage is trial.stage and number is not None and number // SIDES_AT_MOST == block:
+                    del self._known[known]
+        self._known[key, trial.repeated] = trial
 
 
 def _difference(entry: Any, header: dict[str, Any]) -> str:

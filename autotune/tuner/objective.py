@@ -35,6 +35,12 @@ class Objective(StrEnum):
         return 2.0 if self is Objective.ENERGY else 0.0
 
     @property
+    def error(self) -> float:
+        """The standard error, as ln of a ratio, of two trials' energies for the counter's sake: at either end of 2 s it
+        is up to 0.1 s behind, evenly distributed, so that one trial's has a deviation of 0.1 s x sqrt(2 / 12)."""
+        return math.sqrt(2.0) * 0.1 * math.sqrt(2.0 / 12.0) / self.window_s if self is Objective.ENERGY else 0.0
+
+    @property
     def patience(self) -> float:
         """How many times slower than for speed's sake a config may be before it is given up for its speed: one that
         takes twice the leader's time would have to live on half its power."""

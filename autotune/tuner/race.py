@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from autotune.config import TrainingConfig
-from autotune.intervals import INDIFFERENCE
+from autotune.intervals import INDIFFERENCE, interval
 from autotune.records import SIDES_AT_MOST, Outcome, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order
 from autotune.tuner.heats import LEAST_ERROR, LOOKS, Heats
@@ -30,8 +30,8 @@ _FRESH_BLOCKS_AT_LEAST = 5
 _BLOCK_SIDE_S = 0.5
 _FRESH_STEPS = 4
 # After these numbers of the final's blocks, and no other, it may end before its time: where the mean lies so many
-# standard errors outside the zone of indifference, or, from so many blocks on, within half of it and so many standard
-# errors within one and a half of it.
+# standard errors from the edge of the zone of indifference, and outside of it the verdict would be sure; or, from so
+# many blocks on, within half of it and so many standard errors within one and a half of it.
 _FINAL_LOOKS = (5, 7, 9)
 _DECIDED_STANDARD_ERRORS = 4.0
 _TIED_FROM = 7
@@ -219,7 +219,15 @@ def _is_decided(gains: Sequence[float]) -> bool:
     is_tie = abs(mean) < INDIFFERENCE / 2 and abs(mean) + _TIED_STANDARD_ERRORS * error < 1.5 * INDIFFERENCE
     if len(gains) >= _TIED_FROM and is_tie:
         return True
+    if abs(mean) > INDIFFERENCE and not _is_shown(gains):
+        return False
     return abs(abs(mean) - INDIFFERENCE) > _DECIDED_STANDARD_ERRORS * error
+
+
+def _is_shown(gains: Sequence[float]) -> bool:
+    """Whether a difference shows as the verdict demands it."""
+    _, low, high = interval(gains, at_99=True)
+    return not low <= 1.0 <= high
 
 
 def _lost(candidate: TrainingConfig, failed: Trial) -> Verdict:

@@ -8,6 +8,8 @@ from statistics import fmean, median
 
 __all__ = ["robust_variance", "unexplained_variance"]
 
+_SIDES_FOR_A_MEDIAN = 4
+
 
 def unexplained_variance(rows: Sequence[Sequence[float]]) -> float:
     """Of logarithms of times, a row a side, a column a block: what both leave unexplained.
@@ -30,10 +32,11 @@ def unexplained_variance(rows: Sequence[Sequence[float]]) -> float:
 
 
 def robust_variance(rows: Sequence[Sequence[float]]) -> float:
-    """The same where a few sides may have been disturbed: by medians over the sides, which half of them cannot move."""
+    """The same where a few sides may have been disturbed: by medians over the sides, which fewer than half of them move
+    little. Of fewer than four sides a median tells nothing more."""
     sides, blocks = len(rows), len(rows[0])
-    if sides < 2:
-        return 0.0
+    if sides < _SIDES_FOR_A_MEDIAN:
+        return unexplained_variance(rows)
     freedom = blocks - 1
     centred = [[value - fmean(row) for value in row] for row in rows]
     of_block = [median(column) for column in zip(*centred, strict=True)]

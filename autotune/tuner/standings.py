@@ -55,17 +55,20 @@ class Standings:
     @property
     def deviation(self) -> float:
         """The standard deviation of a step's time beside those of other configs for the same images, as ln. Where only
-        the baseline has run, what its images differ by counts too; 0 where it timed a single step."""
+        the baseline has run, what its images differ by counts too."""
         if self._deviation is None:
             self._deviation = self._find_deviation()
         return self._deviation
 
     def _find_deviation(self) -> float:
-        if len(self.baseline.steps) < 2:
-            return 0.0
         same = [each for each in self.trials.values() if each.steps == self.baseline.steps]
         rows = [[math.log(ms) for ms in each.step_ms] for each in same]
-        return math.sqrt(robust_variance(rows)) if len(rows) > 1 else stdev(rows[0])
+        if len(self.baseline.steps) == 1:
+            # The last warm-up step trains on the same images.
+            rows = [[math.log(each.warmup_ms[-1]), math.log(each.step_ms[0])] for each in same if each.warmup_ms]
+        if len(rows) > 1:
+            return math.sqrt(robust_variance(rows))
+        return stdev(rows[0]) if rows else 0.0
 
     @property
     def trial_error(self) -> float:
@@ -74,7 +77,8 @@ class Standings:
 
     def error(self, one: Trial, other: Trial) -> float:
         """The standard error of how much one gains on another, from their steps alone: processes differ besides."""
-        return self.deviation * math.sqrt(1.0 / self._steps(one) + 1.0 / self._steps(other))
+        of_steps = self.deviation * math.sqrt(1.0 / self._steps(one) + 1.0 / self._steps(other))
+        return max(of_steps, self._objective.error)
 
     def _steps(self, trial: Trial) -> int:
         return sum(len(each.step_ms) for each in (trial, *self.repeats.get(trial.config, ())))

@@ -50,6 +50,7 @@ class ReplayBench:
         self._noise = noise
         self._draw = random.Random(f"{surface.name} {seed}")
         self._wander = 0.0
+        self._process: tuple[float, ...] | None = None
 
     def measure(self, order: Order) -> Trial:
         config = order.config
@@ -67,18 +68,20 @@ class ReplayBench:
             taken_s = START_S + len(order.steps) * step_s
             losses = (1.0,) * len(order.steps)
         else:
+            recorded = self._surface.recorded
+            self._process = self._draw.choice(recorded.processes[config]) if recorded else None
             process_s = step_s * exp(self._wander + self._draw.gauss(0.0, self._noise.process))
-            warm_s = process_s * self._step_factor(config, order.steps.start)
+            warm_s = process_s * self._step_factor(order.steps.start)
             # The worst case takes two micro-batches at the most.
             worst_s = process_s * min(2, config.accumulation_steps) / config.accumulation_steps
             taken_s = START_S + (_WARM_UP_STEPS - 1) * warm_s + worst_s
             if order.give_up_ms is not None and 1000.0 * warm_s > order.give_up_ms:
                 # One slow step may be chance; the second decides.
-                warm_s = process_s * self._step_factor(config, order.steps.start)
+                warm_s = process_s * self._step_factor(order.steps.start)
                 taken_s += warm_s
                 gave_up = 1000.0 * warm_s > order.give_up_ms
             if not gave_up:
-                samples = tuple(1000.0 * process_s * self._step_factor(config, step) for step in order.steps)
+                samples = tuple(1000.0 * process_s * self._step_factor(step) for step in order.steps)
             taken_s += sum(samples) / 1000.0
         self._pass(taken_s)
         return Trial.model_construct(
@@ -110,11 +113,10 @@ class ReplayBench:
     def release(self, config: TrainingConfig) -> None:
         """Nothing is kept."""
 
-    def _step_factor(self, config: TrainingConfig, step: int) -> float:
+    def _step_factor(self, step: int) -> float:
         """How a step differs from its process's others: as recorded, where it was."""
-        recorded = self._surface.recorded
-        if recorded is not None and self._noise.step:
-            return recorded.images[step % len(recorded.images)] * self._draw.choice(recorded.rest[config])
+        if self._process is not None and self._noise.step:
+            return self._process[step % len(self._process)]
         return exp(self._draw.gauss(0.0, self._noise.step))
 
     def _pass(self, seconds: float) -> None:

@@ -26,11 +26,9 @@ MEMORY_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Recorded:
-    """How the steps of a recorded grid vary, as factors of a config's mean. images: what the images of each step make
-    of its time, in all configs alike; rest: what remains, by config."""
+    """How the steps of a recorded grid vary, as factors of a config's mean: a list a process, a factor a step."""
 
-    images: tuple[float, ...]
-    rest: dict[TrainingConfig, tuple[float, ...]]
+    processes: dict[TrainingConfig, tuple[tuple[float, ...], ...]]
 
 
 @dataclass(frozen=True)

@@ -155,3 +155,19 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_keeps_what_was_written(tm
     assert journal.find((Stage.SETTINGS, CONFIG, 1)) == _trial(1)
     assert journal.find((Stage.SETTINGS, CONFIG, 2)) is None
     journal.close()
+
+
+def test_a_block_that_was_begun_anew_is_not_completed_by_what_was_measured_before(tmp_path: Path) -> None:
+    """Killed once after both sides, a failed one among them, and again after one of them: hours lie between."""
+    path = tmp_path / "trials.jsonl"
+    other = TrainingConfig(batch_size=2)
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
+    journal.append(_trial(0, stage=Stage.RACE))
+    journal.append(_trial(1, Outcome.TIMEOUT, Stage.RACE).model_copy(update={"config": other}))
+    journal.append(_trial(1, stage=Stage.RACE).model_copy(update={"config": other}))
+    journal.close()
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
+    keys = ((Stage.RACE, CONFIG, 0), (Stage.RACE, other, 1))
+    assert journal.find(keys[0], beside=keys) is None
+    assert journal.find(keys[1], beside=keys) is None
+    journal.close()

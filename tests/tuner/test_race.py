@@ -201,3 +201,14 @@ def test_noise_leaves_the_choice_among_those_that_tie_to_the_measured_speed() ->
     chosen = [Track(gains, 0.015, seed).race(RIVALS[:2], {RIVALS[1]: 1}).candidate for seed in range(200)]
     # 18%; it would be 27% if it were taken whenever it measures half a percent behind or less.
     assert chosen.count(RIVALS[1]) / len(chosen) < 0.22
+
+
+def test_a_final_does_not_end_early_at_a_verdict_that_is_not_sure() -> None:
+    """What noise makes four standard errors of five blocks is less than the 99% that a verdict asks for."""
+    found = []
+    for seed in range(300):
+        track = Track({RIVALS[0]: 0.3}, 0.11, seed)
+        found.append(track.race(RIVALS[:1]))
+    early = [each for each in found if len(each.log_ratios) < 12]
+    assert early
+    assert {each.kind for each in early} == {VerdictKind.FASTER}

@@ -126,3 +126,24 @@ def test_where_memory_may_run_short_the_cells_after_the_first_of_a_width_are_not
     find(bench)
     probed = {trial.config.settings_label() for trial in bench.trials if trial.stage is Stage.MEMORY}
     assert 1 <= len(probed) <= 2
+
+
+def test_a_cell_whose_largest_batch_trains_beyond_the_margin_has_its_ladder_all_the_same() -> None:
+    """The baseline may take more than nine tenths: it is the user's own. Smaller batches are faster here."""
+
+    def memory_bytes(config: TrainingConfig) -> int:
+        return int((1.0 + config.batch_size) * GIB)
+
+    limit = int(17.5 * GIB)  # of which sixteen images take 97%
+    bench = SimulatedBench(
+        GPU,
+        lambda config: 0.2 * (0.7 + 0.02 * config.batch_size) * (1.2 if config.channels_last else 1.0),
+        budget_s=1e6,
+        memory_bytes=memory_bytes,
+        memory_limit_bytes=limit,
+        fails=lambda config: Outcome.OK if memory_bytes(config) <= limit else Outcome.OUT_OF_MEMORY,
+    )
+    baseline = find(bench).baseline
+    assert baseline.batch_size == 16
+    own = [trial for trial in bench.trials if trial.config.settings_label() == baseline.settings_label()]
+    assert {trial.config.batch_size for trial in own if trial.step_ms} >= {16, 8, 4}
