@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from statistics import fmean
 
@@ -44,18 +45,26 @@ def read_grid(path: Path) -> Surface:
             failures[config] = failed[0]
     if not timed:
         raise RecordError(f"{path}: nothing in it trained")
+    # After so many steps the same images come again.
+    period = grid.workload.images_in_turn // math.gcd(grid.workload.images_in_turn, grid.job.effective_batch)
+    recorded = {config: _processes([trial.step_ms for trial in trials], period) for config, trials in timed.items()}
+    means_ms = {config: fmean(ms for process in each for ms in process) for config, each in recorded.items()}
     step_s, peak_bytes, processes = {}, {}, {}
-    slowest_s = max(_mean_s(trials) for trials in timed.values())
     for config in Space(where).configs():
-        trials = timed.get(config, [])
-        step_s[config] = _mean_s(trials) if trials else slowest_s
+        mean_ms = means_ms.get(config, max(means_ms.values()))
+        step_s[config] = mean_ms / 1000.0
         # What was left out is larger than what ran out of memory.
-        peak_bytes[config] = max((trial.peak_memory_bytes or 0 for trial in trials), default=2 * memory_bytes)
-        factors = [tuple(ms / 1000.0 / step_s[config] for ms in trial.step_ms) for trial in trials]
-        processes[config] = tuple(factors) or ((1.0,),)
+        peaks = [trial.peak_memory_bytes or 0 for trial in timed.get(config, [])]
+        peak_bytes[config] = max(peaks, default=2 * memory_bytes)
+        each = recorded.get(config, [(mean_ms,)])
+        processes[config] = tuple(tuple(ms / mean_ms for ms in process) for process in each)
     name = path.name.partition(".")[0]
     return Surface(name, where, step_s, peak_bytes, memory_bytes, Recorded(processes), failures)
 
 
-def _mean_s(trials: list[Trial]) -> float:
-    return fmean(ms for trial in trials for ms in trial.step_ms) / 1000.0
+def _processes(samples: list[tuple[float, ...]], period: int) -> list[tuple[float, ...]]:
+    """The recorded processes; where there is but one, each of its whole passes over the images stands for one."""
+    if len(samples) > 1 or len(samples[0]) < 2 * period:
+        return samples
+    (only,) = samples
+    return [only[start : start + period] for start in range(0, len(only) - period + 1, period)]
