@@ -37,7 +37,8 @@ class Drift:
 
     @property
     def percent_per_minute(self) -> float:
-        return 100.0 * math.log(self.ratio) / self.minutes
+        """Compounded: no speed falls by more than all of it."""
+        return 100.0 * math.expm1(math.log(self.ratio) / self.minutes)
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,15 @@ def test_a_straight_drift_is_found_as_it_is() -> None:
     assert found is not None
     assert found.ratio == pytest.approx(math.exp(-0.03))
     assert found.minutes == pytest.approx(3.0)
-    assert found.percent_per_minute == pytest.approx(-1.0)
+    assert found.percent_per_minute == pytest.approx(100 * (math.exp(-0.01) - 1))
     assert found.trials == 4
     assert found.is_shown
+
+
+def test_no_speed_falls_by_more_than_all_of_it() -> None:
+    found = drift(run_record(baseline([0.0, -1.5, -3.0, -4.5])))
+    assert found is not None
+    assert found.percent_per_minute == pytest.approx(100 * (math.exp(-1.5) - 1))
 
 
 def test_the_interval_is_over_trials_and_not_over_their_steps() -> None:
