@@ -281,7 +281,7 @@ def test_where_all_else_is_given_up_the_sentence_says_so() -> None:
         return 1.0 if config == TrainingConfig.baseline(CPU) else 4.0
 
     found = find(SimulatedBench(CPU, step_s))
-    assert "all else was given up, 35% or more behind" in found.recommendation.verdict.sentence
+    assert "all that trains was given up, 35% or more behind" in found.recommendation.verdict.sentence
     assert found.recommendation.config == found.baseline
 
 
