@@ -9,7 +9,7 @@ from statistics import median, quantiles
 from autotune.records import Outcome, RunRecord, Stage, Status, Trial
 from autotune.reports.drift import warning
 
-__all__ = ["caveats", "is_unsettled"]
+__all__ = ["caveats", "company", "is_unsettled"]
 
 # Cores that other processes kept busy: below this it is the system's own housekeeping.
 _BUSY_CORES = 0.25
@@ -26,13 +26,20 @@ def caveats(record: RunRecord) -> list[str]:
         *_ending(record),
         *_race(record),
         *filter(None, [warning(record)]),
-        *_affected(record, "the device was throttled", lambda trial: trial.state.throttled),
-        *_gpu_company(record),
+        *company(record),
         *_repeated(record),
-        *_cpu_company(record),
         *_affected(record, "step times had not settled", lambda trial: [trial.config.label()] * is_unsettled(trial)),
         *_affected(record, "part of the device's state could not be read", lambda trial: trial.state.missing),
         *_shaky(record),
+    ]
+
+
+def company(record: RunRecord) -> list[str]:
+    """What shared or held back the machine while record's run measured."""
+    return [
+        *_affected(record, "the device was throttled", lambda trial: trial.state.throttled),
+        *_gpu_company(record),
+        *_cpu_company(record),
     ]
 
 
@@ -74,7 +81,7 @@ def _race(record: RunRecord) -> list[str]:
         )
     width = (verdict.high - verdict.low) / verdict.ratio
     if width > _WIDE_INTERVAL:
-        notes.append(f"The interval spans {width:.0%} of the ratio: a larger --budget or a quieter machine narrows it.")
+        notes.append(f"The interval spans {width:.0%} of the ratio: a quieter machine narrows it.")
     return notes
 
 

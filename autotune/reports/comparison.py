@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from autotune.intervals import INDIFFERENCE
 from autotune.record_base import Record
 from autotune.records import RunRecord
+from autotune.reports.caveats import company
 from autotune.reports.si import GIB
 from autotune.reports.speed_ratio import Ratio, config_of, images_per_second, is_profile, ratio_of
 
@@ -15,7 +16,7 @@ __all__ = ["BETWEEN_RUNS", "WITHIN_PROFILES", "Change", "Comparison", "Differenc
 BETWEEN_RUNS = (
     "The intervals hold what varies within a run, from block to block. Runs at different times on one machine differ "
     "by more than that (temperature, clocks, other load, where memory lies), which no single pair of runs can show: "
-    "a difference of a few per cent is worth measuring again, in one run."
+    "a difference of a few per cent, or any beside other processes, is worth measuring again, in one run."
 )
 WITHIN_PROFILES = (
     "A profile times the steps of one process: its interval holds what varies from step to step there. The next "
@@ -76,7 +77,11 @@ def comparison(runs: Sequence[tuple[str, RunRecord]]) -> Comparison:
         runs=tuple(_run(path, record) for path, record in runs),
         changes=tuple(_changes([record for _, record in runs])),
         differences=tuple(difference for difference in differences if difference),
-        notes=(BETWEEN_RUNS, *([WITHIN_PROFILES] if any(is_profile(record) for _, record in runs) else [])),
+        notes=(
+            *(f"{path}: {sentence}" for path, record in runs for sentence in company(record)),
+            BETWEEN_RUNS,
+            *([WITHIN_PROFILES] if any(is_profile(record) for _, record in runs) else []),
+        ),
     )
 
 

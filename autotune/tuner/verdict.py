@@ -110,7 +110,7 @@ def verdict(
             f"No real difference: {candidate.label()} runs at {_times(ratio, low, high)} {measure.same}."
         ),
         VerdictKind.SLOWER: (
-            f"Nothing measured is {measure.none}: the next best, {candidate.label()}, runs at "
+            f"Nothing raced is {measure.none}: {candidate.label()}, which looked best, runs at "
             f"{_times(ratio, low, high)} {measure.worse}."
         ),
     }[kind]

@@ -158,3 +158,18 @@ def test_a_hostile_path_moves_no_cursor_and_is_no_markup():
     found = comparison([("a", raced(200.0)), ("\x1b[2J<img src=x>|", raced(160.0))])
     assert "\x1b" not in comparison_text.terminal(found)
     assert "<img" not in comparison_text.markdown(found)
+
+
+def test_what_else_used_the_machine_is_said_of_each_run() -> None:
+    alone, busy = raced(200.0), raced(160.0)
+    busy = busy.model_copy(
+        update={
+            "trials": tuple(
+                trial.model_copy(update={"state": trial.state.model_copy(update={"cpu_load_by_others": 1.5})})
+                for trial in busy.trials
+            )
+        }
+    )
+    notes = comparison([("alone", alone), ("busy", busy)]).notes
+    assert any(note.startswith("busy: In 12 of 12 trials, 12 of them in the race, other processes") for note in notes)
+    assert not any(note.startswith("alone:") for note in notes)

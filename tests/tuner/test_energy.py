@@ -168,7 +168,7 @@ def test_energies_are_compared_by_the_step() -> None:
     [
         ((1.2, 1.21, 1.19), "1.20x [1.18, 1.23] as many images per joule as your baseline."),
         ((1.0, 1.001, 0.999), "No real difference: "),
-        ((0.8, 0.81, 0.79), "Nothing measured is better than your baseline in images per joule"),
+        ((0.8, 0.81, 0.79), "Nothing raced is better than your baseline in images per joule"),
     ],
 )
 def test_each_verdict_has_its_words(ratios: tuple[float, ...], words: str) -> None:

@@ -45,7 +45,11 @@
       font: {family: "system-ui, 'DejaVu Sans', sans-serif", color: colour("text"), size: 12},
       hoverlabel: {align: "left", bgcolor: colour("panel"), bordercolor: colour("line"), font: {color: colour("text"), size: 12}},
       margin: {l: 56, r: 12, t: 12, b: 44}, height: tall, hovermode: "closest", ...layout,
-    }, {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
+    }, {
+      responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
+      // Where nothing hovers the bar would stay, over legends and labels.
+      displayModeBar: window.matchMedia("(hover: none)").matches ? false : "hover",
+    });
   }
 
   const layers = data.layers ? data.layers.rows.map((row) => Object.fromEntries(data.layers.columns.map((name, place) => [name, row[place]]))) : [];
