@@ -17,7 +17,7 @@ from autotune import cli_options as options
 from autotune.cli_output import close_stdout, fail, one_sentence, print_out
 from autotune.cli_reports import compare, report
 from autotune.cli_specs import checked_device, data_spec, existing, model_spec
-from autotune.errors import UsageError
+from autotune.errors import AutotuneError, UsageError
 
 __all__ = ["app", "main"]
 
@@ -124,9 +124,13 @@ def run(
             raise UsageError("--resume goes on with a run and --force overwrites it; pass one of the two")
         directory = RunDirectory(out or default_directory(model, device, resume=resume), force=force, resume=resume)
         with watching() as watcher:
-            record = measure(
-                request, journal_path=directory.journal_path, resume=resume, watch=watcher.watch, say=watcher.say
-            )
+            try:
+                record = measure(
+                    request, journal_path=directory.journal_path, resume=resume, watch=watcher.watch, say=watcher.say
+                )
+            except AutotuneError:
+                directory.leave_nothing()
+                raise
         saved = None
         try:
             directory.save(record)

@@ -64,6 +64,7 @@ class RunDirectory:
                 f"{path}: holds a run already; pass {'--resume to go on with it, ' if resumable else ''}"
                 "--force to overwrite it, or another --out"
             )
+        self._is_new = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._try_writing()
@@ -110,6 +111,14 @@ class RunDirectory:
                 f"{self.path}: the run's files cannot be written ({error.strerror}); make room, then run the same "
                 f"command with {'--resume' if self._resumable else '--force'}"
             ) from None
+
+    def leave_nothing(self) -> None:
+        """Where nothing was measured: a journal without a trial, or an empty directory of our making, says nothing."""
+        with contextlib.suppress(OSError):
+            if not holds_a_run(self.path):
+                self.journal_path.unlink(missing_ok=True)
+            if self._is_new:
+                self.path.rmdir()
 
     def files(self) -> list[str]:
         """The names of what the run has left."""

@@ -80,6 +80,14 @@ def test_a_run_leaves_its_directory_and_prints_one_json_document(tmp_path: Path)
     assert len(pandas.read_csv(tmp_path / "here" / "trials.csv")) == len(record.trials)
 
 
+def test_a_run_that_measured_nothing_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for out in (("--out", "made"), ("--out", "mine"), ()):
+        done = _run("--model", "tiny:not_a_module", "--no-profile", *out, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+    assert {path.name for path in tmp_path.rglob("*")} == {"mine", "autotune-runs"}
+
+
 def test_a_second_run_gets_a_directory_of_its_own_and_never_overwrites(tmp_path: Path) -> None:
     for name in ("tiny-plain-cpu", "tiny-plain-cpu-2"):
         done = _run("--model", "tiny:plain", "--no-profile", "--budget", "1s", cwd=tmp_path)
