@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import mean, stdev, variance
 
-__all__ = ["INDIFFERENCE", "blocks_enough", "interval", "interval_of_two", "t95"]
+__all__ = ["INDIFFERENCE", "blocks_enough", "interval", "interval_of_two", "is_shown", "t95"]
 
 # Differences inside this zone are ties.
 INDIFFERENCE = 0.01
@@ -26,6 +26,12 @@ def interval(log_ratios: Sequence[float], *, at_99: bool = False) -> tuple[float
     half = _t(len(log_ratios) - 1, _T99 if at_99 else _T95) * stdev(log_ratios) / math.sqrt(len(log_ratios))
     middle = mean(log_ratios)
     return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
+
+
+def is_shown(log_ratios: Sequence[float]) -> bool:
+    """Whether a difference shows at 99%: that interval leaves out 1. Raises ValueError below two."""
+    _, low, high = interval(log_ratios, at_99=True)
+    return not low <= 1.0 <= high
 
 
 def interval_of_two(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from autotune.config import TrainingConfig
-from autotune.intervals import INDIFFERENCE, interval
+from autotune.intervals import INDIFFERENCE, is_shown
 from autotune.records import SIDES_AT_MOST, Outcome, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, Order
 from autotune.tuner.heats import LEAST_ERROR, LOOKS, Heats
@@ -219,15 +219,9 @@ def _is_decided(gains: Sequence[float]) -> bool:
     is_tie = abs(mean) < INDIFFERENCE / 2 and abs(mean) + _TIED_STANDARD_ERRORS * error < 1.5 * INDIFFERENCE
     if len(gains) >= _TIED_FROM and is_tie:
         return True
-    if abs(mean) > INDIFFERENCE and not _is_shown(gains):
+    if abs(mean) > INDIFFERENCE and not is_shown(gains):
         return False
     return abs(abs(mean) - INDIFFERENCE) > _DECIDED_STANDARD_ERRORS * error
-
-
-def _is_shown(gains: Sequence[float]) -> bool:
-    """Whether a difference shows as the verdict demands it."""
-    _, low, high = interval(gains, at_99=True)
-    return not low <= 1.0 <= high
 
 
 def _lost(candidate: TrainingConfig, failed: Trial) -> Verdict:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autotune.config import TrainingConfig
-from autotune.intervals import INDIFFERENCE, blocks_enough, interval
+from autotune.intervals import INDIFFERENCE, blocks_enough, interval, is_shown
 from autotune.records import Trial, Verdict, VerdictKind
 
 __all__ = ["ENERGY", "MIN_BLOCKS", "SPEED", "Measure", "paired_log_energy", "paired_log_ratio", "verdict"]
@@ -98,11 +98,10 @@ def verdict(
             sentence=f"No verdict: the budget left no time to compare {against} with your baseline; {remedy}.",
         )
     ratio, low, high = interval(log_ratios)
-    _, surely_above, surely_below = interval(log_ratios, at_99=True)
     kind = VerdictKind.NO_REAL_DIFFERENCE
-    if surely_above > 1.0 and ratio >= 1.0 + INDIFFERENCE:
+    if is_shown(log_ratios) and ratio >= 1.0 + INDIFFERENCE:
         kind = VerdictKind.FASTER
-    elif surely_below < 1.0 and ratio <= 1.0 / (1.0 + INDIFFERENCE):
+    elif is_shown(log_ratios) and ratio <= 1.0 / (1.0 + INDIFFERENCE):
         kind = VerdictKind.SLOWER
     sentence = {
         VerdictKind.FASTER: f"{candidate.label()}: {_times(ratio, low, high)} {measure.better}.",
