@@ -17,7 +17,7 @@ from autotune import cli_options as options
 from autotune.cli_output import close_stdout, fail, one_sentence, print_out
 from autotune.cli_reports import compare, report
 from autotune.cli_specs import checked_device, data_spec, existing, model_spec
-from autotune.errors import AutotuneError, UsageError
+from autotune.errors import UsageError
 
 __all__ = ["app", "main"]
 
@@ -123,14 +123,10 @@ def run(
         if resume and force:
             raise UsageError("--resume goes on with a run and --force overwrites it; pass one of the two")
         directory = RunDirectory(out or default_directory(model, device, resume=resume), force=force, resume=resume)
-        with watching() as watcher:
-            try:
-                record = measure(
-                    request, journal_path=directory.journal_path, resume=resume, watch=watcher.watch, say=watcher.say
-                )
-            except AutotuneError:
-                directory.leave_nothing()
-                raise
+        with watching() as watcher, directory.measuring():
+            record = measure(
+                request, journal_path=directory.journal_path, resume=resume, watch=watcher.watch, say=watcher.say
+            )
         saved = None
         try:
             directory.save(record)
@@ -162,7 +158,7 @@ def grid(
     effective_batch: options.EffectiveBatch = None,
     optimizer: options.Optimizer = "adamw",
     device: options.Device = None,
-    steps: Annotated[int, typer.Option(min=1, help="Timed optimizer steps of each config.")] = 30,
+    steps: Annotated[int, typer.Option(min=1, help="Timed optimizer steps of each config, at least.")] = 30,
     rounds: Annotated[int, typer.Option(min=1, help="Divide them among so many rounds, each in a new order.")] = 3,
     seed: options.Seed = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
@@ -254,7 +250,7 @@ def profile(
             directory = RunDirectory(
                 out or default_directory(f"{model}-profile", device, resume=False), force=force, resumable=False
             )
-            with watching() as watcher:
+            with watching() as watcher, directory.measuring():
                 record = profile_run(request, directory=directory.path, say=watcher.say)
         else:
             assert trace is not None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from autotune import cache
 from autotune.config import TrainingConfig, asked_knobs
 from autotune.durations import seconds
-from autotune.errors import AutotuneError, UsageError
+from autotune.errors import AutotuneError, RunDirectoryError, UsageError
 from autotune.records import DataSpec, ModelSpec, RunRecord, Status, Verdict, VerdictKind
 from autotune.tuner.objective import Objective
 from autotune.tuner.request import Request
@@ -60,13 +60,15 @@ class Recommendation:
         A path that ends in .yaml or .yml gets the training config alone, one in .json the run record alone.
         Raises RunDirectoryError where a directory holds a run already, or cannot be written.
         """
-        from autotune.run_directory import RunDirectory
+        from autotune.run_directory import RunDirectory, holds_a_run
 
         path = Path(path)
         if path.suffix in (".yaml", ".yml"):
             self.config.save(path)
         elif path.suffix == ".json":
             path.write_text(self.record.to_json() + "\n", encoding="utf-8")
+        elif holds_a_run(path):
+            raise RunDirectoryError(f"{path}: holds a run already; save under another path")
         else:
             RunDirectory(path).save(self.record)
 

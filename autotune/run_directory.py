@@ -17,10 +17,11 @@ import fcntl
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from autotune.errors import RunDirectoryError, UsageError
+from autotune.errors import AutotuneError, RunDirectoryError, UsageError
 from autotune.files import write_whole
 from autotune.records import RunRecord
 from autotune.reports import layers_csv, markdown, trials_csv
@@ -112,13 +113,19 @@ class RunDirectory:
                 f"command with {'--resume' if self._resumable else '--force'}"
             ) from None
 
-    def leave_nothing(self) -> None:
-        """Where nothing was measured: a journal without a trial, or an empty directory of our making, says nothing."""
-        with contextlib.suppress(OSError):
-            if not holds_a_run(self.path):
-                self.journal_path.unlink(missing_ok=True)
-            if self._is_new:
-                self.path.rmdir()
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Where nothing was measured, which is an AutotuneError, a journal without a trial says nothing, nor does an
+        empty directory of our making: they are removed."""
+        try:
+            yield
+        except AutotuneError:
+            with contextlib.suppress(OSError):
+                if not holds_a_run(self.path):
+                    self.journal_path.unlink(missing_ok=True)
+                if self._is_new:
+                    self.path.rmdir()
+            raise
 
     def files(self) -> list[str]:
         """The names of what the run has left."""

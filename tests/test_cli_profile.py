@@ -77,6 +77,12 @@ def test_a_profile_prints_one_json_document_and_leaves_its_files(tmp_path: Path,
         assert (here / "trace.json.gz").exists() == stays
 
 
+def test_a_profile_that_measured_nothing_leaves_nothing(tmp_path: Path) -> None:
+    refused = _profile("--model", "tiny:not_a_module", "--out", "here", cwd=tmp_path)
+    assert refused.returncode == 2, refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_profile_overwrites_nothing_unless_forced(tmp_path: Path, kept_ceilings: Ceilings) -> None:
     here = tmp_path / "here"
     here.mkdir()

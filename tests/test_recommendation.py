@@ -138,7 +138,7 @@ def test_a_recommendation_is_applied_tabulated_and_saved(tmp_path: Path) -> None
     assert not scaler.is_enabled()
     found.save(tmp_path / "run")
     assert load_run(tmp_path / "run") == found.record
-    with pytest.raises(autotune.RunDirectoryError, match="holds a run already"):
+    with pytest.raises(autotune.RunDirectoryError, match="holds a run already; save under another path"):
         found.save(tmp_path / "run")
     found.save(tmp_path / "mine.yaml")
     assert TrainingConfig.load(tmp_path / "mine.yaml") == found.config
