@@ -12,7 +12,7 @@ from autotune.grid_record import load_grid
 from autotune.records import Outcome, Trial
 from autotune.tuner.bench import circumstances
 from autotune.tuner.space import Space
-from benchmarks.replay.surfaces import Recorded, Surface
+from benchmarks.replay.surfaces import Surface
 
 __all__ = ["read_grid"]
 
@@ -59,7 +59,7 @@ def read_grid(path: Path) -> Surface:
         each = recorded.get(config, [(mean_ms,)])
         processes[config] = tuple(tuple(ms / mean_ms for ms in process) for process in each)
     name = path.name.partition(".")[0]
-    return Surface(name, where, step_s, peak_bytes, memory_bytes, Recorded(processes), failures)
+    return Surface(name, where, step_s, peak_bytes, memory_bytes, processes, failures)
 
 
 def _processes(samples: list[tuple[float, ...]], period: int) -> list[tuple[float, ...]]:

@@ -68,8 +68,8 @@ class ReplayBench:
             taken_s = START_S + len(order.steps) * step_s
             losses = (1.0,) * len(order.steps)
         else:
-            recorded = self._surface.recorded
-            self._process = self._draw.choice(recorded.processes[config]) if recorded else None
+            recorded = self._surface.processes
+            self._process = self._draw.choice(recorded[config]) if recorded else None
             process_s = step_s * exp(self._wander + self._draw.gauss(0.0, self._noise.process))
             warm_s = process_s * self._step_factor(order.steps.start)
             # The worst case takes two micro-batches at the most.

@@ -15,7 +15,7 @@ from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.records import Outcome
 from autotune.tuner.space import Space
 
-__all__ = ["MEMORY_SHARE", "Recorded", "Surface", "equal", "synthetic"]
+__all__ = ["MEMORY_SHARE", "Surface", "equal", "synthetic"]
 
 _GIB = 2**30
 # The effective batch of a synthetic surface: it has twelve divisors.
@@ -25,18 +25,11 @@ MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """How the steps of a recorded grid vary, as factors of a config's mean: a list a process, a factor a step."""
-
-    processes: dict[TrainingConfig, tuple[tuple[float, ...], ...]]
-
-
-@dataclass(frozen=True)
 class Surface:
     """step_s, peak_bytes: by config, for all configs of the space; memory_bytes: beyond it a config does not run.
 
-    recorded: how steps vary; None where that is made up too. failures: what became of those that cannot train here
-    otherwise than for want of memory.
+    processes: how recorded steps vary, by config: a list a process, of factors of the config's mean; None where that is
+    made up too. failures: what became of those that cannot train here otherwise than for want of memory.
     """
 
     name: str
@@ -44,7 +37,7 @@ class Surface:
     step_s: dict[TrainingConfig, float]
     peak_bytes: dict[TrainingConfig, int]
     memory_bytes: int
-    recorded: Recorded | None = None
+    processes: dict[TrainingConfig, tuple[tuple[float, ...], ...]] | None = None
     failures: dict[TrainingConfig, Outcome] = field(default_factory=dict)
 
     @property

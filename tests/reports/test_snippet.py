@@ -4,33 +4,10 @@ import itertools
 
 import pytest
 import torch
-from torch import nn
 
 from autotune.config import Precision, TrainingConfig
 from autotune.reports.snippet import training_snippet
-
-
-class Detector(nn.Module):
-    """Batches its images itself, as torchvision's detectors do, and remembers what reached its backbone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = nn.Conv2d(3, 4, 3)
-        self.seen: list[tuple[bool, torch.dtype]] = []
-
-    def forward(self, images, targets):
-        features = self.backbone(torch.stack(images))
-        nhwc = features.is_contiguous(memory_format=torch.channels_last)
-        self.seen.append((nhwc, features.dtype))
-        return {"loss": features.float().square().mean(), "other": features.float().abs().mean()}
-
-
-class CountingSGD(torch.optim.SGD):
-    steps = 0
-
-    def step(self, *args, **kwargs):
-        self.steps += 1
-        return super().step(*args, **kwargs)
+from watched import CountingSGD, Detector
 
 
 def run(config: TrainingConfig, batches: int) -> tuple[Detector, CountingSGD]:

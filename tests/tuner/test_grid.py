@@ -40,11 +40,11 @@ def test_every_config_is_timed_in_every_round_and_what_fails_is_not_started_agai
     grid.save(tmp_path / "grid.json.gz")
     assert load_grid(tmp_path / "grid.json.gz") == grid
     surface = read_grid(tmp_path / "grid.json.gz")
-    assert surface.recorded is not None
+    assert surface.processes is not None
     for config in {trial.config for trial in timed}:
         samples = [ms for trial in timed if trial.config == config for ms in trial.step_ms]
         assert surface.step_s[config] == pytest.approx(sum(samples) / len(samples) / 1000.0)
-        processes = surface.recorded.processes[config]
+        processes = surface.processes[config]
         assert len(processes) == 3
         assert {len(factors) for factors in processes} == {3}
         assert sum(map(sum, processes)) / 9 == pytest.approx(1.0), "what varies leaves the mean where it is"
@@ -56,9 +56,9 @@ def test_passes_over_the_images_stand_for_processes_where_one_was_recorded(tiny_
     grid = record_grid(_request(tiny_data, "plain"), steps=34, rounds=1)
     grid.save(tmp_path / "grid.json")
     surface = read_grid(tmp_path / "grid.json")
-    assert surface.recorded is not None
+    assert surface.processes is not None
     for trial in grid.trials:
-        first, second = surface.recorded.processes[trial.config]
+        first, second = surface.processes[trial.config]
         mean_ms = sum(trial.step_ms[:30]) / 30
         assert first == pytest.approx([ms / mean_ms for ms in trial.step_ms[:15]])
         assert second == pytest.approx([ms / mean_ms for ms in trial.step_ms[15:30]])
