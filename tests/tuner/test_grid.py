@@ -31,7 +31,8 @@ def test_every_config_is_timed_in_every_round_and_what_fails_is_not_started_agai
     assert set(Counter(trial.config for trial in timed).values()) == {3}
     assert {(trial.block, trial.steps) for trial in timed} == {(number, (0, 1, 2)) for number in range(3)}
     assert {(trial.config.channels_last, trial.block) for trial in failed} == {(True, 0)}
-    assert len(failed) == 3
+    # bf16 is among the precisions where this CPU has it.
+    assert len(failed) == 3 * len({trial.config.precision for trial in timed})
     assert {trial.stage for trial in grid.trials} == {Stage.SETTINGS}
     orders = [[trial.config for trial in timed if trial.block == number] for number in range(3)]
     assert len({tuple(order) for order in orders}) > 1, "each round has its own order"
