@@ -189,7 +189,8 @@ class Trial(Record):
     peak_memory_bytes: device memory reserved (CUDA), resident memory of the child (CPU), worst-case batch included.
     startup_s: from the order to the first forward pass; None where the process was already running.
     duration_s: from the order to the last answer: what the trial took from the budget.
-    gave_up: the trial was cut short because it was far slower than the leader.
+    gave_up: the trial was cut short: it was far slower than the leader, or, where detail says so, slow on every image
+    size that it had not seen before.
     losses: of the steps of a numerics trial, which are not timed.
     skipped_updates: steps in which fp16 gradients overflowed, so that the GradScaler left out the update.
     energy: of the timed steps; None where NVML told none. timeline: the GPU meanwhile; None where NVML told nothing.

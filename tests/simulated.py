@@ -8,8 +8,8 @@ from collections.abc import Callable
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.energy_record import Energy, EnergySource
 from autotune.records import Outcome, Stage, Trial
-from autotune.tuner.bench import Order
 from autotune.tuner.cell_search import CellSearch
+from autotune.tuner.order import Order
 from autotune.tuner.search import Findings
 from autotune.tuner.space import Space
 
@@ -66,6 +66,8 @@ class SimulatedBench:
         timed = outcome is Outcome.OK and not gave_up
         samples = tuple(1000.0 * step_s * self._dice.lognormvariate(0.0, self._noise) for _ in order.steps if timed)
         warm_up_s = 3 * step_s if order.steps else 2 * step_s / config.accumulation_steps
+        if order.stage is Stage.NUMERICS:
+            warm_up_s = 0.0
         duration_s = sum(samples) / 1000.0 + (0.3 + self._start_s(config) + warm_up_s if fresh else 0.0)
         if not self.trials:
             duration_s += self._first_start_s

@@ -9,7 +9,8 @@ from rich.console import Console
 from autotune.config import TrainingConfig
 from autotune.progress import _Ticking, watching
 from autotune.records import Outcome, Stage, Trial
-from autotune.tuner.bench import Order, Progress
+from autotune.tuner.bench import Progress
+from autotune.tuner.order import Order
 
 CONFIG = TrainingConfig(batch_size=4, precision="bf16", channels_last=True)
 BEST = Trial(number=1, stage=Stage.SETTINGS, config=CONFIG, outcome=Outcome.OK, step_ms=(500.0,), steps=(0,))

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, RunRecord, Stage, Trial
+from autotune.reports.plain import printable
 from autotune.reports.si import GIB
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["trials_frame", "trials_table"]
+__all__ = ["cut_short", "trials_frame", "trials_table"]
 
 _COLUMNS = (
     "setting",
@@ -103,11 +104,15 @@ def _notes(trials: Sequence[Trial]) -> list[str]:
     notes = []
     if failed and len(failed) < len(trials):
         notes.append(f"{len(failed)} of {len(trials)} trials failed: {', '.join(sorted(set(failed)))}")
-    if any(trial.gave_up for trial in trials):
-        notes.append("cut short: far behind the leader")
+    notes += sorted({cut_short(trial) for trial in trials if trial.gave_up})
     if any(trial.state.throttled for trial in trials):
         notes.append("throttled")
     return notes
+
+
+def cut_short(trial: Trial) -> str:
+    """Why a trial that gave up did so."""
+    return f"cut short: {printable(trial.detail) or 'far behind the leader'}"
 
 
 def _timed_baseline(record: RunRecord, *, race: bool) -> list[Trial]:

@@ -10,47 +10,17 @@ from typing import Protocol
 from autotune.config import Circumstances, TrainingConfig
 from autotune.errors import AutotuneError
 from autotune.probes.device_state import StateProbe
-from autotune.records import SIDES_AT_MOST, Compilation, Job, Machine, Outcome, Stage, Trial, WorkloadFacts
+from autotune.records import SIDES_AT_MOST, Job, Machine, Outcome, Stage, Trial, WorkloadFacts
 from autotune.tuner.journal import Journal, Key
+from autotune.tuner.order import Order
+from autotune.tuner.partial import Partial
 from autotune.tuner.session import Server, Session, TrialFailed
 
-__all__ = ["Bench", "LiveBench", "Order", "Progress", "circumstances", "fail_if_unusable"]
+__all__ = ["Bench", "LiveBench", "Progress", "circumstances", "fail_if_unusable"]
 
-# No more warm-up steps than this, settled or not.
-_WARMUP_STEPS_AT_MOST = 10
-# Optimizer steps on the worst case after which its memory is known.
-_MEMORY_STEPS = 2
-# A step that beats the one before it on the same images by more than this says that the time had not settled yet.
-_SETTLED = 0.95
 # A step that compiles may take this share of what is left of the budget beyond its own limit, and this at least.
 _COMPILING_SHARE = 0.5
 _COMPILING_AT_LEAST_S = 60.0
-
-
-@dataclass(frozen=True)
-class Order:
-    """One measurement that a search asks for.
-
-    steps: which of the replayed batches to time, in order; none for the worst case's memory alone. keep: leave the
-    child alive for more, where the bench can. give_up_ms: a settled step slower than this ends the trial early.
-    step_timeout_s: the longest a step may take. needs_energy: a trial whose timed steps gave no energy is unsupported.
-    reserve_s: what of the budget a repeat of a disturbed trial must leave. predicted_bytes: the peak that is expected.
-    watch_tensors: look for the largest tensor, where no step is timed. sides: all of its block, in order, which belong
-    together in time; none outside races.
-    """
-
-    stage: Stage
-    config: TrainingConfig
-    steps: range
-    block: int | None = None
-    keep: bool = False
-    give_up_ms: float | None = None
-    step_timeout_s: float = 60.0
-    needs_energy: bool = False
-    reserve_s: float = 0.0
-    predicted_bytes: int | None = None
-    watch_tensors: bool = False
-    sides: tuple[TrainingConfig, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,7 +152,7 @@ class LiveBench:
 
     def _measure(self, order: Order) -> Trial:
         began_s = time.monotonic()
-        partial = _Partial()
+        partial = Partial()
         probe = StateProbe(self._machine, needs_energy=order.needs_energy)
         session: Session | None = None
         cpu_before_s = 0.0
@@ -193,6 +163,7 @@ class LiveBench:
             session = kept or self._start(order.config)
             cpu_before_s = session.cpu_s()
             partial.take(session, replace(order, step_timeout_s=self._step_timeout_s(order)), probe)
+            detail = partial.remark
         except TrialFailed as failure:
             outcome, detail = failure.outcome, failure.detail
             if outcome is Outcome.TIMEOUT and order.config.compile:
@@ -260,115 +231,6 @@ class LiveBench:
     def _best(self) -> Trial | None:
         timed = [trial for trial in self.trials if trial.outcome is Outcome.OK and trial.step_ms]
         return max(timed, key=lambda trial: trial.median_images_per_second or 0.0, default=None)
-
-
-class _Partial:
-    """What a trial has measured so far; it stands whatever happens next."""
-
-    def __init__(self) -> None:
-        self.worst_case_ms: float | None = None
-        self.warmup_ms: list[float] = []
-        self.step_ms: list[float] = []
-        self.steps: list[int] = []
-        self.peak_memory_bytes: int | None = None
-        self.startup_s: float | None = None
-        self.gave_up = False
-        self.skipped_updates = 0
-        self.losses: tuple[float, ...] = ()
-        self.largest_tensor_elements: int | None = None
-        self._compilation: Compilation | None = None
-        self._compiling_steps = 0
-        self._compiled = False
-        self._skipped = False
-        self._stalls: list[int] = []
-
-    def take(self, session: Session, order: Order, probe: StateProbe) -> None:
-        """Take the steps of an order; probe is told when the timed ones begin and end.
-
-        Raises TrialFailed where one does not end well."""
-        if order.stage is Stage.NUMERICS:
-            answer = session.numerics(len(order.steps), order.step_timeout_s * len(order.steps))
-            self.losses, self.skipped_updates = tuple(answer["losses"]), answer["skipped"]
-            self.peak_memory_bytes = answer["peak_memory_bytes"]
-            return
-        if not order.steps:
-            # The optimizer holds its state from the first update on.
-            self.worst_case_ms = max(self._step(session, None, order) for _ in range(_MEMORY_STEPS))
-            return
-        fresh = session.steps_taken == 0
-        if fresh:
-            self._warm_up(session, order)
-        for number in order.steps:
-            if self.gave_up:
-                return
-            if not self.step_ms:
-                probe.begin_timed()
-            taken = self._step(session, number, order)
-            # The first timed step repeats the last warm-up step: where it is much faster, it was one more of them.
-            while fresh and not self.step_ms and not self._settled(taken):
-                self.warmup_ms.append(taken)
-                probe.begin_timed()
-                taken = self._step(session, number, order)
-            self._compiling_steps += self._compiled
-            self.step_ms.append(taken)
-            self.steps.append(number)
-            self.skipped_updates += self._skipped
-        probe.end_timed()
-        if self.step_ms and self.skipped_updates == len(self.step_ms):
-            raise TrialFailed(Outcome.NON_FINITE, "the gradients overflowed in every timed step: no weight was updated")
-
-    def _warm_up(self, session: Session, order: Order) -> None:
-        """At least three steps: the first batch, the worst case, the first batch again, on until no update is skipped.
-
-        The worst case comes second: only from then on does the optimizer hold its state.
-        """
-        self.warmup_ms.append(self._step(session, order.steps.start, order))
-        self.worst_case_ms = self._step(session, None, order)
-        self.warmup_ms.append(self._step(session, order.steps.start, order))
-        while self._skipped and len(self.warmup_ms) < _WARMUP_STEPS_AT_MOST:
-            self.warmup_ms.append(self._step(session, order.steps.start, order))
-        # A step that is still getting faster says nothing yet of how slow the config is.
-        settled = False
-        while self._too_slow(order) and not settled:
-            taken = self._step(session, order.steps.start, order)
-            settled = self._settled(taken)
-            self.warmup_ms.append(taken)
-        self.gave_up = self._too_slow(order)
-        if order.config.compile and not self.gave_up:
-            # What is compiled anew for the shapes of the later steps should not be in their time.
-            for number in (*order.steps[1:], order.steps.start):
-                self.warmup_ms.append(self._step(session, number, order))
-
-    @property
-    def compilation(self) -> Compilation | None:
-        """What the child has compiled up to the last step."""
-        if self._compilation is None:
-            return None
-        return self._compilation.model_copy(update={"timed_steps": self._compiling_steps})
-
-    def _too_slow(self, order: Order) -> bool:
-        return order.give_up_ms is not None and self.warmup_ms[-1] > order.give_up_ms
-
-    def _settled(self, taken_ms: float) -> bool:
-        return taken_ms >= _SETTLED * self.warmup_ms[-1] or len(self.warmup_ms) >= _WARMUP_STEPS_AT_MOST
-
-    def _step(self, session: Session, number: int | None, order: Order) -> float:
-        first = session.steps_taken == 0
-        answer = session.step(number, order.step_timeout_s, watch_tensors=order.watch_tensors)
-        if first:
-            self.startup_s = answer.began_s - session.ordered_s
-        self._compilation, self._compiled = answer.compilation, answer.compiled
-        self._skipped = answer.skipped
-        self.largest_tensor_elements = answer.largest_tensor_elements
-        self.peak_memory_bytes = max(self.peak_memory_bytes or 0, answer.peak_memory_bytes)
-        self._stalls.append(answer.stalls)
-        # The allocator has run out in two consecutive steps: throughput collapses before memory does.
-        recent = self._stalls[-3:]
-        if len(recent) == 3 and recent[0] < recent[1] < recent[2]:
-            raise TrialFailed(
-                Outcome.THRASH, f"memory ran short in two consecutive steps ({answer.stalls} stalls in all)"
-            )
-        return answer.ms
 
 
 def _block(order: Order) -> list[Key]:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from autotune.config import TrainingConfig
+from autotune.config import SETTINGS, TrainingConfig
 from autotune.records import Outcome, Trial
 from autotune.tuner.bench import Bench
+from autotune.tuner.numerics import STEPS
 from autotune.tuner.objective import Objective
 from autotune.tuner.race import Race
 from autotune.tuner.side import Side
@@ -19,8 +20,14 @@ __all__ = ["STEPS_AT_LEAST", "Budget"]
 # Timed steps of a trial: what fits into this share of the budget, within these bounds.
 _TRIAL_SHARE = 0.04
 STEPS_AT_LEAST, _STEPS_AT_MOST = 1, 4
+# Where steps are short beside what precedes them, they are timed for this share of that, so many at most.
+_TIMED_SHARE, _MANY_STEPS = 0.25, 16
 # The race's share of the budget.
 _RACE_SHARE = 0.35
+# Steps of a start that a check of the numerics does without.
+_WARM_UP_STEPS = 3
+# A start that takes this share of the budget, and so many times the baseline's, is a costly one.
+_COSTLY_SHARE, _COSTLY_TIMES = 0.03, 3.0
 # No answer for this many times the baseline's slowest step: a timeout.
 _STALLED = 3.0
 _STALLED_AT_LEAST_S = {"cpu": 20.0, "cuda": 60.0}
@@ -45,7 +52,9 @@ class Budget:
         slowest_s = max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
         self.timeout_s = max(_STALLED_AT_LEAST_S[self._bench.circumstances.device_type], _STALLED * slowest_s)
         affordable = round(_TRIAL_SHARE * self.total_s / self._step_s)
-        wanted = min(_STEPS_AT_MOST, max(STEPS_AT_LEAST, affordable))
+        before_s = first.duration_s - sum(first.step_ms) / 1000.0
+        worthwhile = min(_MANY_STEPS, max(_STEPS_AT_MOST, math.ceil(_TIMED_SHARE * before_s / self._step_s)))
+        wanted = min(worthwhile, max(STEPS_AT_LEAST, affordable))
         self.steps = range(max(wanted, math.ceil(self._objective.window_s / self._step_s)))
 
     def take(self, trial: Trial) -> None:
@@ -64,10 +73,70 @@ class Budget:
         others = [taken_s for config, taken_s in self._overheads_s.items() if config != baseline]
         return median(others or self._overheads_s.values())
 
-    def affords_trial(self, racers: Sequence[TrainingConfig]) -> bool:
-        """Whether one more leaves these a race."""
-        expected_s = self._fresh_s + len(self.steps) * self._step_s
-        return self._bench.remaining_s >= expected_s + self.for_race_s(racers)
+    def _start_s(self, config: TrainingConfig) -> float:
+        """What a fresh child of a config is expected to take before its first timed step. Kernels that are compiled for
+        one setting can take ten times what all else does: cuDNN's for depthwise convolutions in channels_last do.
+
+        No setting is held to cost more than the cheapest start with it; a start costs what its costliest setting does.
+        """
+        if config in self._overheads_s:
+            return self._overheads_s[config]
+        return max(self._settings_s(config), default=self._fresh_s)
+
+    def _settings_s(self, config: TrainingConfig) -> list[float]:
+        """For each setting of a config that was started: the cheapest start with it."""
+        starts = [
+            [taken_s for each, taken_s in self._overheads_s.items() if getattr(each, name) == getattr(config, name)]
+            for name in (knob.name for knob in SETTINGS)
+        ]
+        return [min(starts_s) for starts_s in starts if starts_s]
+
+    def is_costly(self, config: TrainingConfig) -> bool:
+        """Whether its start is expected to take so much of the budget that others should be tried first. What
+        torch.compile takes is weighed apart."""
+        return not config.compile and self._start_s(config) > self._costly_s
+
+    def suspects(self, config: TrainingConfig) -> int:
+        """How many of a config's settings may be what makes its start costly."""
+        return sum(taken_s > self._costly_s for taken_s in self._settings_s(config))
+
+    @property
+    def _costly_s(self) -> float:
+        return max(_COSTLY_SHARE * self.total_s, _COSTLY_TIMES * self._overheads_s[self._standings.baseline.config])
+
+    def affords_trial(
+        self, config: TrainingConfig, racers: Sequence[TrainingConfig], checks: Sequence[TrainingConfig]
+    ) -> bool:
+        """Whether one more, of this config, leaves these a race, and itself one, where its start is costly; and these
+        the check of their numerics."""
+        start_s, reserve_s = self._start_s(config), self.for_race_s(racers)
+        if self.is_costly(config):
+            reserve_s = max(reserve_s, self._race_of([Side(config, self._step_s, start_s)]).least_s())
+        trial_s = start_s + len(self.steps) * self._step_s
+        return self._bench.remaining_s >= trial_s + reserve_s + self.checks_s(checks)
+
+    def affords_checks(self, checks: Sequence[TrainingConfig], racers: Sequence[TrainingConfig]) -> bool:
+        """Whether there is time to check the numerics of these and for a race; for what leads the shortest will do."""
+        leads = racers[0] in checks
+        reserve_s = self.race(racers).least_s() if leads else self.for_race_s(racers)
+        return self._bench.remaining_s >= self.checks_s(checks) + reserve_s
+
+    def checks_s(self, checks: Sequence[TrainingConfig]) -> float:
+        """What checking the numerics of these takes."""
+        return sum(
+            max(0.0, self._start_s(config) - _WARM_UP_STEPS * self._usual_s(config)) + STEPS * self._usual_s(config)
+            for config in checks
+        )
+
+    def _usual_s(self, config: TrainingConfig) -> float:
+        """A step of a config in seconds; the baseline's where it was not timed."""
+        trial = self._standings.trials.get(config)
+        return median(trial.step_ms) / 1000.0 if trial and trial.step_ms else self._step_s
+
+    def is_too_costly_to_race(self, config: TrainingConfig) -> bool:
+        """Whether a race of a measured config cannot be paid, for its start alone: another's could be."""
+        left_s = self._bench.remaining_s
+        return self.race([config]).least_s() > left_s >= self.race([]).least_s()
 
     def for_race_s(self, racers: Sequence[TrainingConfig]) -> float:
         """What trials leave for a race of these, or of the baseline alone."""
@@ -76,20 +145,18 @@ class Budget:
 
     def race(self, candidates: Sequence[TrainingConfig]) -> Race:
         """A race of these against the baseline, by what their trials took; of the baseline alone where none are."""
-        baseline = self._standings.baseline.config
-        sides = [
-            Side(
-                config,
-                median(self._standings.trials[config].step_ms) / 1000.0,
-                self._overheads_s.get(config, self._fresh_s),
-                self._objective.preference(self._standings.trials[config]),
-            )
-            for config in (baseline, *candidates)
-        ]
+        return self._race_of([self._side(config) for config in candidates])
+
+    def _side(self, config: TrainingConfig) -> Side:
+        fresh_s = self._overheads_s.get(config, self._fresh_s)
+        preference = self._objective.preference(self._standings.trials[config])
+        return Side(config, self._usual_s(config), fresh_s, preference)
+
+    def _race_of(self, candidates: Sequence[Side]) -> Race:
         return Race(
             self._bench,
-            sides[0],
-            sides[1:],
+            self._side(self._standings.baseline.config),
+            candidates,
             self.timeout_s,
             tie=self._objective.tie,
             measure=self._objective.measure,

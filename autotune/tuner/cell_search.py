@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from statistics import median
 
 from autotune.config import Knob, TrainingConfig
 from autotune.errors import DeviceError
 from autotune.records import Outcome, Recommended, Stage, Trial, Verdict, VerdictKind
-from autotune.tuner.bench import Bench, Order, fail_if_unusable
+from autotune.tuner.bench import Bench, fail_if_unusable
 from autotune.tuner.budget import STEPS_AT_LEAST, Budget
 from autotune.tuner.cell import Cell
 from autotune.tuner.extra_search import CELLS_AT_MOST, try_extra_knobs
@@ -21,6 +22,7 @@ from autotune.tuner.ladder import Ladder
 from autotune.tuner.memory_fit import MemoryFit
 from autotune.tuner.numerics import STEPS, is_reduced, objection, reference
 from autotune.tuner.objective import Objective
+from autotune.tuner.order import Order
 from autotune.tuner.outlook import Outlook
 from autotune.tuner.promise import is_hopeless
 from autotune.tuner.search import Findings
@@ -75,6 +77,9 @@ class _Run:
         self.standings = Standings(objective, self.limit_bytes)
         self.budget = Budget(bench, self.standings, objective)
         self.racers: list[TrainingConfig] = []
+        self.plain: Trial | None = None  # fp32's losses
+        self.checked: set[object] = set()  # arithmetic whose losses were held against them
+        self.unchecked: list[TrainingConfig] = []  # for want of time
         self.not_tried: list[TrainingConfig] = []
         self.notes: list[str] = []
 
@@ -91,6 +96,7 @@ class _Run:
             self._try_extra_knobs(cells)
             self._repeat()
             self._leave_out_the_unsound()
+        self._tell_of_stalls()
         result, config = self._decide()
         # What was refused while the race's reserve was larger may have been tried later.
         not_tried = tuple(config for config in dict.fromkeys(self.not_tried) if config not in self.standings.trials)
@@ -179,18 +185,24 @@ class _Run:
 
     def _screen_and_climb(self, cells: list[Cell]) -> None:
         """Screen the cells, the most promising first, each new setting before any of them twice. Before the first of
-        which nothing is expected the ladders of the others are climbed down: the budget may end here."""
+        which nothing is expected, or whose start is costly, the ladders of the others are climbed down: the budget may
+        end here."""
         outlook, waiting = Outlook(), list(cells)
         while waiting:
-            # max() takes the first of equals: the profile's order.
-            cell = max(waiting, key=lambda each: outlook.expect(each.settings))
-            if outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING:
-                self._climb_down(self.screened)
+            # min() takes the first of equals: the profile's order.
+            cell = min(waiting, key=lambda each: (*self._start_rank(each), -outlook.expect(each.settings)))
+            if self._start_rank(cell)[0] or outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING:
+                self._climb_down([each for each in self.screened if not self.budget.is_costly(each.settings)])
             waiting.remove(cell)
             self._screen(cell)
             if (gain := self._screened_gain(cell)) is not None:
                 outlook.take(cell.settings, gain)
         self._climb_down(cells)
+
+    def _start_rank(self, cell: Cell) -> tuple[bool, int]:
+        """Cells whose start is costly come last, and of them those first that tell which setting makes it so."""
+        costly = self.budget.is_costly(cell.settings)
+        return costly, self.budget.suspects(cell.settings) if costly else 0
 
     @property
     def _hopeless(self) -> float:
@@ -208,7 +220,7 @@ class _Run:
 
     def _screen(self, cell: Cell) -> None:
         """Time a cell at the largest batch that it trains with."""
-        if self._near_the_limit() and self._affordable():
+        if self._near_the_limit() and self._affordable(cell.settings):
             cell.memory.like = self._likest(cell)
             if cell.memory.like is None:
                 self._probe(cell, below=self.sizes[0] + 1)
@@ -243,12 +255,12 @@ class _Run:
             return False
         return peak * self.sizes[0] / self.baseline.config.batch_size > _FAR_FROM_LIMIT * self.limit_bytes
 
-    def _affordable(self) -> bool:
-        return self.budget.affords_trial(self.racers)
+    def _affordable(self, config: TrainingConfig) -> bool:
+        return self.budget.affords_trial(config, self.racers, self._checks(self._due(self.racers[:1])))
 
     def _try(self, cell: Cell, config: TrainingConfig, stage: Stage) -> Trial | None:
         """Measure a config where the budget has room for it beside the race."""
-        if not self._affordable():
+        if not self._affordable(config):
             self.not_tried.append(config)
             return None
         # While it warms up it trains on the first of the timed steps, which the leader has timed.
@@ -268,7 +280,7 @@ class _Run:
             if len(close) <= _RACERS:
                 return
             for trial in dice.sample(close, len(close)):
-                if not self._affordable():
+                if not self._affordable(trial.config):
                     return
                 self.bench.release(trial.config)
                 again = self._measure(trial.stage, trial.config, self.budget.steps, block=block)
@@ -277,27 +289,50 @@ class _Run:
 
     def _leave_out_the_unsound(self) -> None:
         """Hold the losses of each reduced precision that would race against fp32's, and go on without what fails."""
-        checked: set[object] = {self.baseline.config.arithmetic}
-        plain: Trial | None = None
-        while due := [config for config in self.racers if is_reduced(config) and config.arithmetic not in checked]:
+        while due := self._due(self.racers):
             config = due[0]
-            checked.add(config.arithmetic)
-            if not self._affordable():
+            checks = self._checks([config])
+            self.checked.add(config.arithmetic)
+            if not self.budget.affords_checks(checks, self.racers):
+                self.unchecked += checks
                 self.notes.append(f"numerics: the budget left no time to check {_words(config)} against fp32")
                 continue
-            plain = plain or self._losses(reference(self.baseline.config))
-            reason = objection(self._losses(config), plain)
+            self.plain = self.plain or self._losses(reference(self.baseline.config))
+            reason = objection(self._losses(config), self.plain)
             if reason is not None:
                 self.standings.unsound.add(config.arithmetic)
                 self.notes.append(f"{_words(config)}: {reason}")
                 self._choose(config)
 
+    def _due(self, racers: Sequence[TrainingConfig]) -> list[TrainingConfig]:
+        """Those whose losses are yet to be held against fp32's."""
+        known = {self.baseline.config.arithmetic, *self.checked}
+        return [config for config in racers if is_reduced(config) and config.arithmetic not in known]
+
+    def _checks(self, due: list[TrainingConfig]) -> list[TrainingConfig]:
+        """What must train for the losses of these to be held against fp32's."""
+        return [reference(self.baseline.config), *due] if due and self.plain is None else due
+
+    def _tell_of_stalls(self) -> None:
+        """What gave up since every new image size cost it a stall, with the times of the first."""
+        stalled = [trial for trial in self.standings.trials.values() if trial.gave_up and trial.detail]
+        if stalled:
+            labels = "; ".join(trial.config.label() for trial in stalled)
+            self.notes.append(
+                f"given up for stalls on new image sizes ({stalled[0].detail}: kernels are compiled for each size), "
+                f"worth a try on images of one size: {labels}"
+            )
+
     def _losses(self, config: TrainingConfig) -> Trial:
         return self._measure(Stage.NUMERICS, config, range(STEPS))
 
     def _choose(self, newest: TrainingConfig) -> None:
-        """Choose the racers anew; their children stay alive for the race, and the others' end."""
+        """Choose the racers anew; their children stay alive for the race, and the others' end. What starts too slowly
+        for a race gives way to what can be raced."""
         before, self.racers = self.racers, self.standings.racers(_RACERS)
+        while costly := [each for each in self.racers if self._starts_too_slowly(each)]:
+            self._leave_out_of_the_race(costly[0], "starting")
+            self.racers = self.standings.racers(_RACERS)
         # On a machine that keeps children, memory for two is there, and not for more.
         for config in {*before, newest} - {*self.racers[:1], self.baseline.config}:
             self.bench.release(config)
@@ -355,7 +390,7 @@ class _Run:
         then takes too long for a race is left out of it, or it would take the verdict with it."""
         for trial in [each for each in self.standings.close() if each.config.compile and each.stage is Stage.KNOBS]:
             config = trial.config
-            if self._affordable():
+            if self._affordable(config):
                 self.bench.release(config)
                 # In the journal its block must not be one of _repeat's.
                 again = self._measure(Stage.KNOBS, config, self.budget.steps, block=1 + _REPEATS)
@@ -363,20 +398,26 @@ class _Run:
                 if again.outcome is not Outcome.OK:
                     self._choose(config)
                     continue
-            race = self.budget.race([config])
-            if race.least_s() > self.bench.remaining_s:
-                self.standings.unraceable.add(config)
-                ratio = math.exp(self.standings.gain(trial))
-                enough_s = math.ceil(self.budget.total_s + 1.2 * (race.most_s() - self.bench.remaining_s))
-                self.notes.append(
-                    f"{config.label()}: {ratio:.2f}x as fast as your baseline in its trials, but "
-                    f"compiling takes too long for a race within the budget; --budget {enough_s}s would do"
-                )
+            if self.budget.race([config]).least_s() > self.bench.remaining_s:
+                self._leave_out_of_the_race(config, "compiling")
             self._choose(config)
+
+    def _starts_too_slowly(self, config: TrainingConfig) -> bool:
+        # What is compiled is weighed by its second start.
+        return not config.compile and self.budget.is_too_costly_to_race(config)
+
+    def _leave_out_of_the_race(self, config: TrainingConfig, what: str) -> None:
+        ratio = math.exp(self.standings.gain(self.standings.trials[config]))
+        left_s = self.budget.race([config]).most_s() - self.bench.remaining_s
+        self.standings.unraceable.add(config)
+        self.notes.append(
+            f"{config.label()}: {ratio:.2f}x as fast as your baseline in its trials, but {what} takes too long for a "
+            f"race within the budget; --budget {math.ceil(self.budget.total_s + 1.2 * left_s)}s would do"
+        )
 
     def _decide(self) -> tuple[Verdict, TrainingConfig]:
         baseline = self.baseline.config
-        spent_s = self.budget.total_s - self.bench.remaining_s
+        spent_s = self.budget.total_s - self.bench.remaining_s + self.budget.checks_s(self.unchecked)
         if self.racers or self.space.settings_fixed:
             result = self.budget.race(self.racers).run(
                 remedy=self.budget.remedy(),
@@ -385,7 +426,9 @@ class _Run:
             candidate = self.standings.trials[result.candidate]
             return result, self.objective.recommended(result, self.standings.trials[baseline], candidate)
         sentence = f"No verdict: the budget left no time to measure another setting; {self.budget.remedy()}."
-        if not self.not_tried:
+        if self.standings.unraceable:
+            sentence = "No verdict: what leads starts too slowly for a race within the budget; your baseline stands."
+        elif not self.not_tried:
             sentence = "No verdict: no other setting could be timed here; your baseline stands."
             if any(trial.gave_up for trial in self.standings.trials.values()):
                 behind = f"{_GIVE_UP * self.objective.patience - 1.0:.0%}"

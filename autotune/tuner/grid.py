@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from autotune.config import TrainingConfig
 from autotune.grid_record import Grid
 from autotune.records import Outcome, Stage, Trial
-from autotune.tuner.bench import LiveBench, Order, circumstances
+from autotune.tuner.bench import LiveBench, circumstances
+from autotune.tuner.order import Order
 from autotune.tuner.request import Request, job_of
 from autotune.tuner.session import Server
 from autotune.tuner.space import Space

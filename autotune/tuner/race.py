@@ -15,8 +15,9 @@ from statistics import fmean, stdev
 from autotune.config import TrainingConfig
 from autotune.intervals import INDIFFERENCE, is_shown
 from autotune.records import SIDES_AT_MOST, Outcome, Stage, Trial, Verdict, VerdictKind
-from autotune.tuner.bench import Bench, Order
+from autotune.tuner.bench import Bench
 from autotune.tuner.heats import LEAST_ERROR, LOOKS, Heats
+from autotune.tuner.order import Order
 from autotune.tuner.side import Side
 from autotune.tuner.verdict import ENERGY, MIN_BLOCKS, SPEED, Measure, verdict
 

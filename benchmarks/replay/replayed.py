@@ -8,7 +8,7 @@ from math import exp
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, Stage, Trial
-from autotune.tuner.bench import Order
+from autotune.tuner.order import Order
 from benchmarks.replay.surfaces import Surface
 
 __all__ = ["Noise", "ReplayBench"]

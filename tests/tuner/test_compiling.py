@@ -15,7 +15,8 @@ import pytest
 
 from autotune.config import Circumstances, TrainingConfig
 from autotune.records import DataSpec, Job, ModelSpec, Outcome, Stage
-from autotune.tuner.bench import LiveBench, Order
+from autotune.tuner.bench import LiveBench
+from autotune.tuner.order import Order
 from autotune.tuner.session import Server
 
 EAGER = TrainingConfig.baseline(Circumstances("cpu", 4))

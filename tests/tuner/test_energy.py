@@ -13,9 +13,10 @@ from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.energy_record import Energy, EnergySource
 from autotune.errors import AutotuneError, DeviceError
 from autotune.records import DataSpec, Job, ModelSpec, Outcome, Stage, Trial, VerdictKind
-from autotune.tuner.bench import LiveBench, Order
+from autotune.tuner.bench import LiveBench
 from autotune.tuner.cell_search import CellSearch
 from autotune.tuner.objective import Objective
+from autotune.tuner.order import Order
 from autotune.tuner.request import Request
 from autotune.tuner.run import run
 from autotune.tuner.session import Server

@@ -11,7 +11,7 @@ import pytest
 
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.records import Outcome, Stage, Trial, Verdict, VerdictKind
-from autotune.tuner.bench import Order
+from autotune.tuner.order import Order
 from autotune.tuner.race import Race
 from autotune.tuner.side import Side
 

@@ -12,8 +12,9 @@ import pytest
 import tiny
 from autotune.config import Circumstances, TrainingConfig
 from autotune.records import Job, Outcome, Stage
-from autotune.tuner.bench import LiveBench, Order, Progress
+from autotune.tuner.bench import LiveBench, Progress
 from autotune.tuner.journal import Journal
+from autotune.tuner.order import Order
 from autotune.tuner.session import Server
 
 POWER_BRAKE = "0x80"

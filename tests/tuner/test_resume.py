@@ -9,8 +9,9 @@ import pytest
 import tiny
 from autotune.config import Circumstances, TrainingConfig
 from autotune.records import DataSpec, Job, ModelSpec, RunRecord, Stage, Status
-from autotune.tuner.bench import LiveBench, Order
+from autotune.tuner.bench import LiveBench
 from autotune.tuner.journal import Journal
+from autotune.tuner.order import Order
 from autotune.tuner.request import Request
 from autotune.tuner.run import run
 from autotune.tuner.session import Server

@@ -209,7 +209,8 @@ def test_for_the_sake_of_memory_a_little_speed_is_given_up() -> None:
     assert smallest(Objective.THROUGHPUT) == 16
 
 
-def test_a_budget_that_is_said_to_settle_a_verdict_leaves_the_race_as_many_blocks() -> None:
+@pytest.mark.parametrize("seed", [4, 11])
+def test_a_budget_that_is_said_to_settle_a_verdict_leaves_the_race_as_many_blocks(seed: int) -> None:
     def bench(budget_s: float) -> SimulatedBench:
         # A tenth faster in bf16, which steps as noisy as these do not show within few blocks.
         return SimulatedBench(
@@ -217,7 +218,7 @@ def test_a_budget_that_is_said_to_settle_a_verdict_leaves_the_race_as_many_block
             lambda config: 3.0 / (1.1 if config.precision is Precision.BF16 else 1.0),
             noise=0.06,
             budget_s=budget_s,
-            seed=44,
+            seed=seed,
         )
 
     sentence = find(bench(150.0)).recommendation.verdict.sentence
@@ -274,6 +275,19 @@ def test_numerics_are_checked_once_per_precision_and_only_of_what_would_race() -
     assert find(bench).notes == ()
     checked = [trial.config.precision for trial in bench.trials if trial.stage is Stage.NUMERICS]
     assert checked == [Precision.FP32, Precision.BF16]
+
+
+@pytest.mark.parametrize("budget_s", [90.0, 120.0])
+def test_a_short_run_leaves_time_to_check_the_precision_that_leads(budget_s: float) -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 0.4 if config.precision is Precision.BF16 else 0.8
+
+    bench = SimulatedBench(GPU, step_s, budget_s=budget_s, start_s=lambda config: 2.0)
+    found = find(bench)
+    assert found.not_tried, "the budget is too short for all"
+    assert found.recommendation.config.precision is Precision.BF16
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER
+    assert {t.config.precision for t in bench.trials if t.stage is Stage.NUMERICS} == {Precision.FP32, Precision.BF16}
 
 
 def test_where_all_else_is_given_up_the_sentence_says_so() -> None:

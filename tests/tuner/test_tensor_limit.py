@@ -6,8 +6,9 @@ import tiny
 from autotune.config import Circumstances, TrainingConfig
 from autotune.errors import DeviceError
 from autotune.records import Outcome, Stage, Trial
-from autotune.tuner.bench import LiveBench, Order
+from autotune.tuner.bench import LiveBench
 from autotune.tuner.cell_search import CellSearch
+from autotune.tuner.order import Order
 from autotune.tuner.search import Findings
 from autotune.tuner.space import Space
 from autotune.tuner.tensor_limit import TensorLimit

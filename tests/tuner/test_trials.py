@@ -10,7 +10,8 @@ import pytest
 import tiny
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.records import Job, Outcome, Stage
-from autotune.tuner.bench import LiveBench, Order
+from autotune.tuner.bench import LiveBench
+from autotune.tuner.order import Order
 from autotune.tuner.session import Server, TrialFailed
 
 BASELINE = TrainingConfig.baseline(Circumstances("cpu", tiny.EFFECTIVE_BATCH))

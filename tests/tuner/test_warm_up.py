@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from autotune.config import TrainingConfig
 from autotune.probes.device_state import StateProbe
 from autotune.records import Compilation, Stage
-from autotune.tuner.bench import Order, _Partial
+from autotune.tuner.order import Order
+from autotune.tuner.partial import Partial
 from autotune.tuner.session import StepAnswer
 from records import CPU
 
@@ -42,8 +45,8 @@ class ScriptedSession:
         )
 
 
-def _taken(*times_ms: float, give_up_ms: float = 40.0) -> _Partial:
-    partial = _Partial()
+def _taken(*times_ms: float, give_up_ms: float = 40.0) -> Partial:
+    partial = Partial()
     partial.take(
         ScriptedSession(*times_ms),  # type: ignore[arg-type]
         Order(Stage.SETTINGS, CONFIG, range(3), give_up_ms=give_up_ms),
@@ -72,9 +75,31 @@ def test_a_first_timed_step_that_beats_the_warm_up_was_warm_up_too() -> None:
     assert taken.step_ms == [20.0, 20.0, 20.0]
 
 
+def test_a_config_that_stalls_on_new_image_sizes_is_given_up() -> None:
+    # As recorded on an H200: frcnn_mobilenet in bf16 and channels_last.
+    taken = _taken(7377.0, 7601.0, 185.0, 185.0, 7758.0, 179.0, give_up_ms=400.0)
+    assert taken.gave_up
+    assert taken.step_ms == []
+    assert taken.remark == "7.8 s for the first step on an image size, 0.18 s from the second on"
+
+
+@pytest.mark.parametrize(
+    "times_ms",
+    [
+        pytest.param((250.0, 190.0, 185.0, 185.0, 7758.0, 185.0), id="one slow step"),
+        pytest.param((7377.0, 7601.0, 185.0, 185.0, 185.0, 185.0), id="a slow start"),
+        pytest.param((300.0, 300.0, 18.0, 18.0, 300.0, 18.0), id="stalls that matter little"),
+    ],
+)
+def test_what_does_not_stall_on_every_new_size_is_timed_to_its_end(times_ms: tuple[float, ...]) -> None:
+    taken = _taken(*times_ms, give_up_ms=400.0)
+    assert not taken.gave_up
+    assert taken.step_ms == list(times_ms[3:])
+
+
 def test_a_compiled_config_warms_up_on_every_step_that_it_is_timed_on() -> None:
     session = ScriptedSession(9000.0, 5000.0, 30.0, 2000.0, 30.0, compiles=(0, 1, 3))
-    partial = _Partial()
+    partial = Partial()
     order = Order(Stage.KNOBS, CONFIG.model_copy(update={"compile": True}), range(3), give_up_ms=40.0)
     partial.take(session, order, StateProbe(CPU))  # type: ignore[arg-type]
     assert session.seen == [0, None, 0, 1, 2, 0, 0, 1, 2]
@@ -84,13 +109,13 @@ def test_a_compiled_config_warms_up_on_every_step_that_it_is_timed_on() -> None:
 
 def test_a_timed_step_in_which_something_is_compiled_is_counted() -> None:
     session = ScriptedSession(9000.0, 5000.0, 30.0, compiles=(0, 1, 7, 8))
-    partial = _Partial()
+    partial = Partial()
     compiled = CONFIG.model_copy(update={"compile": True})
     partial.take(session, Order(Stage.KNOBS, compiled, range(3)), StateProbe(CPU))  # type: ignore[arg-type]
     assert partial.compilation is not None
     assert partial.compilation.timed_steps == 2
     # A child that is warm already counts what it compiles from here on alone.
-    again = _Partial()
+    again = Partial()
     again.take(session, Order(Stage.RACE, compiled, range(3)), StateProbe(CPU))  # type: ignore[arg-type]
     assert again.compilation is not None
     assert again.compilation.timed_steps == 0

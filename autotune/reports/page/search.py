@@ -13,6 +13,7 @@ from autotune.reports.page.embedding import rounded
 from autotune.reports.pareto import front, points, without_energy
 from autotune.reports.plain import printable
 from autotune.reports.si import GIB
+from autotune.reports.table import cut_short
 
 __all__ = ["TRIAL_COLUMNS", "Measured", "measured", "memory_limit_gib", "trial_rows"]
 
@@ -120,9 +121,7 @@ def _row(trial: Trial) -> list[Any]:
 
 
 def _remarks(trial: Trial) -> list[str]:
-    remarks = [printable(trial.detail)] if trial.detail else []
-    if trial.gave_up:
-        remarks.append("cut short: far behind the leader")
+    remarks = [cut_short(trial)] if trial.gave_up else [printable(trial.detail)] if trial.detail else []
     if trial.state.throttled:
         remarks.append(f"throttled: {', '.join(trial.state.throttled)}")
     if trial.repeated:

@@ -1,0 +1,69 @@
+"""Settings whose processes start slowly, since kernels are compiled for them: tried last, raced where time allows."""
+
+from __future__ import annotations
+
+from autotune.config import Precision, TrainingConfig
+from autotune.records import Outcome, VerdictKind
+from simulated import GPU, SimulatedBench, find
+
+_COMPILING_S = 27.0
+
+
+def _start_s(config: TrainingConfig) -> float:
+    """As on an H200: ssdlite320_mobilenet in channels_last."""
+    return 2.0 + (_COMPILING_S if config.channels_last else 0.0)
+
+
+def _step_s(config: TrainingConfig, gain: float) -> float:
+    """Half precision brings 1.4x, channels_last the gain; small batches lose."""
+    half = config.precision in (Precision.BF16, Precision.FP16)
+    return (
+        0.08
+        * (1.0 + 0.2 * (config.accumulation_steps - 1))
+        / (1.4 if half else 1.0)
+        / (gain if config.channels_last else 1.0)
+    )
+
+
+def _bench(budget_s: float, gain: float) -> SimulatedBench:
+    return SimulatedBench(GPU, lambda config: _step_s(config, gain), start_s=_start_s, budget_s=budget_s, noise=0.005)
+
+
+def test_what_cannot_be_raced_for_its_start_gives_way_to_what_can() -> None:
+    bench = _bench(80.0, gain=1.06)
+    found = find(bench)
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER, found.recommendation.verdict.sentence
+    assert found.recommendation.config.precision in (Precision.BF16, Precision.FP16)
+    assert not found.recommendation.config.channels_last
+    tried = [trial.config for trial in bench.trials if trial.config.channels_last]
+    assert len(tried) == 1, "the first cannot be known to start slowly; no other is tried"
+    assert any("starting takes too long for a race" in note and "--budget" in note for note in found.notes)
+
+
+def test_where_the_budget_has_room_a_slow_start_is_raced() -> None:
+    found = find(_bench(1500.0, gain=1.2))
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER
+    assert found.recommendation.config.channels_last
+
+
+def test_all_that_starts_fast_is_tried_before_a_second_that_starts_slowly() -> None:
+    bench = _bench(300.0, gain=1.06)
+    found = find(bench)
+    order = list(dict.fromkeys(trial.config for trial in bench.trials))
+    slow = [place for place, config in enumerate(order) if config.channels_last]
+    fast_cells = {config.at_batch_size(1, 16) for config in order[: slow[1]] if not config.channels_last}
+    assert len(slow) > 1
+    assert len(fast_cells) == 10, "five precisions, with and without cudnn.benchmark"
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER
+    assert {trial.outcome for trial in bench.trials} == {Outcome.OK}
+
+
+def test_where_only_what_starts_slowly_is_faster_the_sentence_says_so() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 0.08 / 1.5 if config.channels_last else 0.08 if config == baseline else 0.2
+
+    baseline = TrainingConfig.baseline(GPU)
+    found = find(SimulatedBench(GPU, step_s, start_s=_start_s, budget_s=80.0))
+    assert found.recommendation.verdict.kind is VerdictKind.NOT_MEASURED
+    assert "starts too slowly for a race" in found.recommendation.verdict.sentence
+    assert found.recommendation.config == baseline
