@@ -79,6 +79,7 @@ class _Run:
         self.racers: list[TrainingConfig] = []
         self.plain: Trial | None = None  # fp32's losses
         self.checked: set[object] = set()  # arithmetic whose losses were held against them
+        self.faster_but_slow_to_start = False
         self.unchecked: list[TrainingConfig] = []  # for want of time
         self.not_tried: list[TrainingConfig] = []
         self.notes: list[str] = []
@@ -407,12 +408,15 @@ class _Run:
         return not config.compile and self.budget.is_too_costly_to_race(config)
 
     def _leave_out_of_the_race(self, config: TrainingConfig, what: str) -> None:
-        ratio = math.exp(self.standings.gain(self.standings.trials[config]))
+        gain = self.standings.gain(self.standings.trials[config])
         left_s = self.budget.race([config]).most_s() - self.bench.remaining_s
         self.standings.unraceable.add(config)
+        if gain <= 0.0:
+            return
+        self.faster_but_slow_to_start = True
         self.notes.append(
-            f"{config.label()}: {ratio:.2f}x as fast as your baseline in its trials, but {what} takes too long for a "
-            f"race within the budget; --budget {math.ceil(self.budget.total_s + 1.2 * left_s)}s would do"
+            f"{config.label()}: {math.exp(gain):.2f}x as fast as your baseline in its trials, but {what} takes too long "
+            f"for a race within the budget; --budget {math.ceil(self.budget.total_s + 1.2 * left_s)}s would do"
         )
 
     def _decide(self) -> tuple[Verdict, TrainingConfig]:
@@ -427,6 +431,11 @@ class _Run:
             return result, self.objective.recommended(result, self.standings.trials[baseline], candidate)
         sentence = f"No verdict: the budget left no time to measure another setting; {self.budget.remedy()}."
         if self.standings.unraceable:
+            sentence = (
+                "No verdict: nothing that there was time for looked faster than your baseline, which stands; a larger "
+                "--budget tries more."
+            )
+        if self.faster_but_slow_to_start:
             sentence = "No verdict: what leads starts too slowly for a race within the budget; your baseline stands."
         elif not self.not_tried:
             sentence = "No verdict: no other setting could be timed here; your baseline stands."

@@ -58,6 +58,20 @@ def test_all_that_starts_fast_is_tried_before_a_second_that_starts_slowly() -> N
     assert {trial.outcome for trial in bench.trials} == {Outcome.OK}
 
 
+def test_what_starts_slowly_and_is_no_faster_is_not_worth_a_word() -> None:
+    """As on an H200: ssdlite320_mobilenet, which waits for Python whatever it computes in."""
+
+    def start_s(config: TrainingConfig) -> float:
+        return 22.0 if config.channels_last else 10.0 if config.precision is Precision.FP16 else 2.0
+
+    def step_s(config: TrainingConfig) -> float:
+        return 0.08 * (1.1 if config.precision in (Precision.BF16, Precision.FP16) else 1.0)
+
+    found = find(SimulatedBench(GPU, step_s, start_s=start_s, budget_s=60.0))
+    assert "starts too slowly" not in found.recommendation.verdict.sentence
+    assert not any("as fast as your baseline" in note for note in found.notes), found.notes
+
+
 def test_where_only_what_starts_slowly_is_faster_the_sentence_says_so() -> None:
     def step_s(config: TrainingConfig) -> float:
         return 0.08 / 1.5 if config.channels_last else 0.08 if config == baseline else 0.2
