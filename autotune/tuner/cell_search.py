@@ -415,8 +415,8 @@ class _Run:
             return
         self.faster_but_slow_to_start = True
         self.notes.append(
-            f"{config.label()}: {math.exp(gain):.2f}x as fast as your baseline in its trials, but {what} takes too long "
-            f"for a race within the budget; --budget {math.ceil(self.budget.total_s + 1.2 * left_s)}s would do"
+            f"{config.label()}: {math.exp(gain):.2f}x as fast as your baseline in its trials, but {what} takes too "
+            f"long for a race within the budget; --budget {math.ceil(self.budget.total_s + 1.2 * left_s)}s would do"
         )
 
     def _decide(self) -> tuple[Verdict, TrainingConfig]:
