@@ -177,13 +177,31 @@ def always_raises() -> nn.Module:
     return Tiny(dict.fromkeys(range(1, EFFECTIVE_BATCH + 1), _tell))
 
 
+def _steepen(loss: Tensor, maps: list[Tensor]) -> Tensor:
+    return 1e5 * loss
+
+
+def _steepen_without_end(loss: Tensor, maps: list[Tensor]) -> Tensor:
+    return 1e30 * loss
+
+
+def steep() -> nn.Module:
+    """Its gradients overflow in fp16 until the loss's scale has come down; at batch size 2 at any scale."""
+    return Tiny({4: _steepen, 2: _steepen_without_end})
+
+
 class Thrashing(Tiny):
-    """Asks in every step for blocks that fit only once the allocator has given back its cache (2 GB in all)."""
+    """Asks in every step for a block that is larger than any before: where there are 2 GB in all, it fits only once the
+    allocator has given back its cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.megabytes = 1000
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         losses = super().forward(images, targets)
-        for megabytes in (1200, 1300):
-            torch.empty(megabytes * 2**20, dtype=torch.uint8, device=images[0].device)
+        self.megabytes += 10
+        torch.empty(self.megabytes * 2**20, dtype=torch.uint8, device=images[0].device)
         return losses
 
 

@@ -81,6 +81,8 @@ def _serve(prepared: Prepared, config: TrainingConfig, connection: Connection, t
         connection.send_bytes(json.dumps(child.answer(order)).encode())
 
 
+# From the GradScaler's first scale, 2^16, down to 2.
+_OVERFLOWS_AT_MOST = 15
 # Moves the weights visibly within a few steps, and does not throw random ones off without a warm-up.
 _LEARNING_RATE = {"adamw": 1e-4, "sgd": 1e-3}
 
@@ -135,16 +137,27 @@ class _Child:
         }
 
     def _numerics(self, steps: int) -> dict[str, Any]:
-        """Train a little, with updates that count: the losses, and how many updates the GradScaler left out."""
+        """Train a little, with updates that count: the losses, and how many updates the GradScaler left out.
+
+        A step whose update it left out is taken again: it begins with a scale that most models' gradients overflow, and
+        losses that lag behind fp32's by the updates left out would say nothing of the precision.
+        """
         job = self.prepared.job
         step = OptimizerStep(self.prepared.model, self.config, job, self.device, _LEARNING_RATE[job.optimizer])
-        losses, skipped = [], 0
+        losses: list[float] = []
+        skipped = 0
         for number in range(steps):
-            scale = step.loss_scale
-            losses.append(float(step(self.prepared.pool.step(number), number)))
-            skipped += step.loss_scale < scale
-            if not math.isfinite(losses[-1]):
-                raise FloatingPointError(f"the loss is {losses[-1]} in step {number}")
+            for _ in range(_OVERFLOWS_AT_MOST):
+                scale = step.loss_scale
+                loss = float(step(self.prepared.pool.step(number), number))
+                if not math.isfinite(loss):
+                    raise FloatingPointError(f"the loss is {loss} in step {number}")
+                if step.loss_scale >= scale:
+                    break
+                skipped += 1
+            else:
+                raise FloatingPointError(f"the gradients of step {number} overflow at any scale: no weight was updated")
+            losses.append(loss)
         return {"losses": losses, "skipped": skipped, "peak_memory_bytes": peak_memory_bytes(self.device)}
 
     def _record(self, order: dict[str, Any]) -> dict[str, Any]:

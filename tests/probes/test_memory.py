@@ -44,7 +44,7 @@ def test_stalls_never_run_backwards() -> None:
 
 @pytest.mark.gpu
 def test_gpu_memory_is_what_the_allocator_reserved_and_its_limit_holds() -> None:
-    device = torch.device("cuda")
+    device = torch.device("cuda", 0)
     torch.cuda.init()
     torch.cuda.reset_peak_memory_stats(device)
     held = torch.ones(100_000_000, device=device)
