@@ -10,7 +10,7 @@ import json
 import math
 from enum import StrEnum
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Literal
 
 from pydantic import PositiveFloat, ValidationError, computed_field
@@ -184,8 +184,9 @@ class Trial(Record):
     """One training config measured in one child process.
 
     step_ms: time of each timed optimizer step, in order, accumulation included, warm-up excluded; warmup_ms are the
-    steps before them, with the worst case, worst_case_ms, after the first. steps: which of the replayed batches each
-    timed step trained on.
+    steps before them, with the worst case, worst_case_ms, after the first; rehearsal_ms those of a fresh process on a
+    GPU that met the batches of the timed steps, from the second on, for the first time. steps: which of the replayed
+    batches each timed step trained on.
     peak_memory_bytes: device memory reserved (CUDA), resident memory of the child (CPU), worst-case batch included.
     startup_s: from the order to the first forward pass; None where the process was already running.
     duration_s: from the order to the last answer: what the trial took from the budget.
@@ -208,6 +209,7 @@ class Trial(Record):
     block: int | None = None
     worst_case_ms: float | None = None
     warmup_ms: tuple[float, ...] = ()
+    rehearsal_ms: tuple[float, ...] = ()
     step_ms: tuple[PositiveFloat, ...] = ()
     steps: tuple[int, ...] = ()
     peak_memory_bytes: int | None = None
@@ -234,6 +236,13 @@ class Trial(Record):
     def median_images_per_second(self) -> float | None:
         """Median throughput in images/s; None where nothing was timed."""
         return 1000.0 * self.config.images_per_step / median(self.step_ms) if self.step_ms else None
+
+    @property
+    def new_batch_ms(self) -> float | None:
+        """By how much longer the first step on a batch took than the next, on average, in ms: what image sizes cost
+        that the process had not met. None where nothing was rehearsed."""
+        pairs = list(zip(self.rehearsal_ms, self.step_ms[1:], strict=False))
+        return fmean(first - again for first, again in pairs) if pairs else None
 
     @property
     def images_per_joule(self) -> float | None:

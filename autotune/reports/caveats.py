@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 
+from autotune.config import TrainingConfig
 from autotune.records import Outcome, RunRecord, Stage, Status, Trial
 from autotune.reports.drift import warning
 
@@ -16,6 +18,8 @@ _BUSY_CORES = 0.25
 # With fewer blocks the interval rests on its own estimate of the noise more than on the data.
 _FEW_BLOCKS = 5
 _WIDE_INTERVAL = 0.1
+# What pays for itself by the so manieth step on an image size is not worth a word.
+_STEPS_TO_PAY = 4
 # Halves of a trial need this many samples between them before a difference means anything.
 _SAMPLES_TO_SETTLE = 8
 
@@ -31,6 +35,7 @@ def caveats(record: RunRecord) -> list[str]:
         *_affected(record, "step times had not settled", lambda trial: [trial.config.label()] * is_unsettled(trial)),
         *_affected(record, "part of the device's state could not be read", lambda trial: trial.state.missing),
         *_shaky(record),
+        *_new_sizes(record),
     ]
 
 
@@ -138,3 +143,27 @@ def _shaky(record: RunRecord) -> list[str]:
 def _tally(trials: Sequence[Trial]) -> str:
     outcomes = sorted(trial.outcome for trial in trials)
     return ", ".join(f"{len(list(group))} {outcome}" for outcome, group in groupby(outcomes))
+
+
+def _new_sizes(record: RunRecord) -> list[str]:
+    """What the recommended config loses on batches of image sizes that a process meets for the first time."""
+    if record.recommendation is None or record.recommendation.config == record.baseline:
+        return []
+    ours = _mean(record, record.recommendation.config, lambda trial: trial.new_batch_ms)
+    theirs = _mean(record, record.baseline, lambda trial: trial.new_batch_ms)
+    our_step = _mean(record, record.recommendation.config, lambda trial: fmean(trial.step_ms))
+    their_step = _mean(record, record.baseline, lambda trial: fmean(trial.step_ms))
+    if ours is None or theirs is None or our_step is None or their_step is None or our_step >= their_step:
+        return []
+    steps = math.ceil((ours - theirs) / (their_step - our_step))
+    if steps < _STEPS_TO_PAY:
+        return []
+    slower = f"{ours:.0f} ms longer than the next ones, {theirs:.0f} ms with your baseline"
+    met = "The verdict is of image sizes that were met before: the first step on one takes"
+    return [f"{met} {slower}, which pays once it has come {steps} times."]
+
+
+def _mean(record: RunRecord, config: TrainingConfig | None, value: Callable[[Trial], float | None]) -> float | None:
+    values = [value(trial) for trial in record.standing if trial.config == config and trial.step_ms]
+    known = [each for each in values if each is not None]
+    return fmean(known) if known else None

@@ -152,7 +152,7 @@ class LiveBench:
 
     def _measure(self, order: Order) -> Trial:
         began_s = time.monotonic()
-        partial = Partial()
+        partial = Partial(rehearses=not self.circumstances.on_cpu)
         probe = StateProbe(self._machine, needs_energy=order.needs_energy)
         session: Session | None = None
         cpu_before_s = 0.0
@@ -193,6 +193,7 @@ class LiveBench:
             detail=detail,
             worst_case_ms=partial.worst_case_ms,
             warmup_ms=tuple(partial.warmup_ms),
+            rehearsal_ms=tuple(partial.rehearsal_ms),
             step_ms=tuple(partial.step_ms),
             steps=tuple(partial.steps),
             peak_memory_bytes=partial.peak_memory_bytes,

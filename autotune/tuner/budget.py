@@ -44,6 +44,8 @@ class Budget:
         self._bench = bench
         self._standings = standings
         self._objective = objective
+        # On a GPU timed batches are trained on once before.
+        self._passes = 1 if bench.circumstances.on_cpu else 2
         self._overheads_s: dict[TrainingConfig, float] = {}
 
     def set_pace(self, first: Trial) -> None:
@@ -60,7 +62,8 @@ class Budget:
     def take(self, trial: Trial) -> None:
         """Learn what a child takes before its first timed step."""
         if trial.outcome is Outcome.OK and trial.warmup_ms:
-            self._overheads_s[trial.config] = trial.duration_s - sum(trial.step_ms) / 1000.0
+            taken_s = trial.duration_s - self._passes * sum(trial.step_ms) / 1000.0
+            self._overheads_s[trial.config] = max(0.0, taken_s)
 
     @property
     def _fresh_s(self) -> float:
@@ -112,7 +115,7 @@ class Budget:
         start_s, reserve_s = self._start_s(config), self.for_race_s(racers)
         if self.is_costly(config):
             reserve_s = max(reserve_s, self._race_of([Side(config, self._step_s, start_s)]).least_s())
-        trial_s = start_s + len(self.steps) * self._step_s
+        trial_s = start_s + self._passes * len(self.steps) * self._step_s
         return self._bench.remaining_s >= trial_s + reserve_s + self.checks_s(checks)
 
     def affords_checks(self, checks: Sequence[TrainingConfig], racers: Sequence[TrainingConfig]) -> bool:
@@ -165,7 +168,8 @@ class Budget:
 
     def remedy(self) -> str:
         """A budget that would do for a first comparison: two trials and a race, each with its share."""
-        trials_s = 2.0 * (max(self._overheads_s.values()) + (len(self.steps) + 2) * self._step_s)
+        steps_s = (self._passes * len(self.steps) + 2) * self._step_s
+        trials_s = 2.0 * (max(self._overheads_s.values()) + steps_s)
         enough_s = math.ceil(1.2 * max(trials_s + self.race([]).least_s(), trials_s / (1.0 - _RACE_SHARE)))
         return f"--budget {enough_s}s would do for a first comparison"
 

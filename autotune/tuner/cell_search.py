@@ -315,14 +315,17 @@ class _Run:
         return [reference(self.baseline.config), *due] if due and self.plain is None else due
 
     def _tell_of_stalls(self) -> None:
-        """What gave up since every new image size cost it a stall, with the times of the first."""
+        """What gave up since every new image size cost it a stall."""
+        usual_ms = self.baseline.step_ms[0]
         stalled = [trial for trial in self.standings.trials.values() if trial.gave_up and trial.detail]
         if stalled:
-            labels = "; ".join(trial.config.label() for trial in stalled)
-            self.notes.append(
-                f"given up for stalls on new image sizes ({stalled[0].detail}: kernels are compiled for each size), "
-                f"worth a try on images of one size: {labels}"
+            each = "; ".join(
+                f"{trial.config.label()} ({trial.detail}, then {usual_ms / trial.warmup_ms[-1]:.2f}x as fast as your "
+                "baseline)"
+                for trial in stalled
             )
+            where = "worth a try where images have few sizes and training is long"
+            self.notes.append(f"given up for stalls on new image sizes, {where}: {each}")
 
     def _losses(self, config: TrainingConfig) -> Trial:
         return self._measure(Stage.NUMERICS, config, range(STEPS))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from autotune.probes.device_state import StateProbe
 from autotune.records import Compilation, Outcome, Stage
 from autotune.tuner.order import Order
@@ -17,15 +15,21 @@ _WARMUP_STEPS_AT_MOST = 10
 _MEMORY_STEPS = 2
 # A step that beats the one before it on the same images by more than this says that the time had not settled yet.
 _SETTLED = 0.95
-# A timed step that takes this many times the settled one, and this long at least, after a worst case that did: kernels
-# are compiled anew for every image size, as cuDNN does for depthwise convolutions in channels_last on an H200.
+# A step on a new batch that takes this many times the settled one, and this long at least, after a worst case that did:
+# kernels are compiled anew for every image size, as cuDNN does for depthwise convolutions in channels_last on an H200.
 _STALLED_TIMES, _STALLED_AT_LEAST_MS = 10.0, 1000.0
 
 
 class Partial:
-    """What a trial has measured so far; it stands whatever happens next."""
+    """What a trial has measured so far; it stands whatever happens next.
 
-    def __init__(self) -> None:
+    rehearses: each timed batch is trained on once before, as on a GPU, where the first step on an image size plans its
+    kernels and takes memory: in bf16 on an H200 that doubles it, and in training each size comes again and again.
+    """
+
+    def __init__(self, *, rehearses: bool = False) -> None:
+        self.rehearses = rehearses
+        self.rehearsal_ms: list[float] = []
         self.worst_case_ms: float | None = None
         self.warmup_ms: list[float] = []
         self.step_ms: list[float] = []
@@ -70,9 +74,6 @@ class Partial:
                 self.warmup_ms.append(taken)
                 probe.begin_timed()
                 taken = self._step(session, number, order)
-            if order.give_up_ms is not None and self._has_stalled(taken):
-                self._give_up_for_stalls(taken)
-                return
             self._compiling_steps += self._compiled
             self.step_ms.append(taken)
             self.steps.append(number)
@@ -83,15 +84,14 @@ class Partial:
 
     def _has_stalled(self, taken_ms: float) -> bool:
         """Whether a step took so long for its image size alone: the worst case, another new size, did so too."""
-        stall_ms = max(_STALLED_AT_LEAST_MS, _STALLED_TIMES * self.warmup_ms[-1]) if self.warmup_ms else math.inf
+        stall_ms = max(_STALLED_AT_LEAST_MS, _STALLED_TIMES * self.warmup_ms[-1])
         return min(taken_ms, self.worst_case_ms or 0.0) >= stall_ms
 
     def _give_up_for_stalls(self, taken_ms: float) -> None:
-        """What was timed so far tells nothing of the steps to come: how often sizes are new decides."""
+        """Measuring it takes as long for each image size to come, and so does training on it."""
         self.gave_up = True
         first, later = _seconds(taken_ms), _seconds(self.warmup_ms[-1])
         self.remark = f"{first} for the first step on an image size, {later} from the second on"
-        self.step_ms, self.steps = [], []
 
     def _warm_up(self, session: Session, order: Order) -> None:
         """At least three steps: the first batch, the worst case, the first batch again, on until no update is skipped.
@@ -114,6 +114,17 @@ class Partial:
             # What is compiled anew for the shapes of the later steps should not be in their time.
             for number in (*order.steps[1:], order.steps.start):
                 self.warmup_ms.append(self._step(session, number, order))
+        elif self.rehearses and not self.gave_up:
+            self._rehearse(session, order)
+
+    def _rehearse(self, session: Session, order: Order) -> None:
+        """The first timed batch is known already."""
+        for number in order.steps[1:]:
+            taken = self._step(session, number, order)
+            self.rehearsal_ms.append(taken)
+            if order.give_up_ms is not None and self._has_stalled(taken):
+                self._give_up_for_stalls(taken)
+                return
 
     @property
     def compilation(self) -> Compilation | None:

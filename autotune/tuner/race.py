@@ -77,7 +77,7 @@ class Race:
     def most_s(self) -> float:
         """What the longest final takes, and with it the first heats."""
         wide = max(self.width, _FRESH_STEPS)
-        heats_s = _block_s(self.candidates, wide, fresh=True) if len(self.candidates) > 1 else 0.0
+        heats_s = self._block_s(self.candidates, wide, fresh=True) if len(self.candidates) > 1 else 0.0
         return LOOKS[0] * heats_s + _BLOCKS_AT_MOST * self._final_s(wide, fresh=True)
 
     def run(self, *, remedy: str, budget_for: Callable[[float], int]) -> Verdict:
@@ -171,8 +171,14 @@ class Race:
 
     def _final_s(self, width: int, *, fresh: bool) -> float:
         """What a block of the final takes, at most."""
-        slowest = max(self.candidates, key=lambda side: _block_s([side], width, fresh=fresh))
-        return _block_s((self.baseline, slowest), width, fresh=fresh)
+        slowest = max(self.candidates, key=lambda side: self._block_s([side], width, fresh=fresh))
+        return self._block_s((self.baseline, slowest), width, fresh=fresh)
+
+    def _block_s(self, sides: Sequence[Side], width: int, *, fresh: bool) -> float:
+        """What a block of width steps takes: all sides, each with its start and warm-up where its child is fresh, which
+        on a GPU trains on each batch once before it is timed."""
+        passes = 2 if fresh and not self.bench.circumstances.on_cpu else 1
+        return sum(passes * width * side.step_s + (side.fresh_s if fresh else 0.0) for side in sides)
 
     def _blocks_left(self, plan: _Plan) -> int:
         affordable = int(self.bench.remaining_s / self._final_s(plan.width, fresh=plan.fresh))
@@ -190,7 +196,7 @@ class Race:
         wide = max(self.width, _FRESH_STEPS)
         heats_s = left_s - _FRESH_BLOCKS_AT_LEAST * self._final_s(wide, fresh=True)
         for count in range(len(self.candidates), 1, -1):
-            affordable = int(heats_s / _block_s(self.candidates[:count], wide, fresh=True))
+            affordable = int(heats_s / self._block_s(self.candidates[:count], wide, fresh=True))
             if affordable >= LOOKS[0]:
                 return _Plan(max(look for look in LOOKS if look <= affordable), count, wide, fresh=True)
         for width in (wide, self.width):
@@ -207,11 +213,6 @@ class _Plan:
     candidates: int
     width: int
     fresh: bool
-
-
-def _block_s(sides: Sequence[Side], width: int, *, fresh: bool) -> float:
-    """What a block of width steps takes: all sides, each with its start and warm-up where its child is fresh."""
-    return sum(width * side.step_s + (side.fresh_s if fresh else 0.0) for side in sides)
 
 
 def _is_decided(gains: Sequence[float]) -> bool:

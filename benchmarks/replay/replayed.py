@@ -41,6 +41,8 @@ class ReplayBench:
 
     def __init__(self, surface: Surface, noise: Noise, seed: int, budget_s: float = 1e9) -> None:
         self.circumstances = surface.where
+        # As our own trials do on a GPU; a rival that times steps need not.
+        self.rehearses = not surface.where.on_cpu
         self.memory_bytes: int | None = surface.memory_bytes
         self.seed = seed
         self.remaining_s = budget_s
@@ -82,7 +84,7 @@ class ReplayBench:
                 gave_up = 1000.0 * warm_s > order.give_up_ms
             if not gave_up:
                 samples = tuple(1000.0 * process_s * self._step_factor(step) for step in order.steps)
-            taken_s += sum(samples) / 1000.0
+            taken_s += (2.0 if self.rehearses else 1.0) * sum(samples) / 1000.0
         self._pass(taken_s)
         return Trial.model_construct(
             number=self.trials,
@@ -103,6 +105,7 @@ class ReplayBench:
 
     def time_ms(self, config: TrainingConfig, steps: int) -> tuple[float, ...] | None:
         """What a rival that knows no more than steps in a fresh process sees; None where memory runs out."""
+        self.rehearses = False
         trial = self.measure(Order(Stage.SETTINGS, config, range(steps)))
         return trial.step_ms if trial.outcome is Outcome.OK else None
 

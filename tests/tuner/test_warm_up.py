@@ -45,8 +45,8 @@ class ScriptedSession:
         )
 
 
-def _taken(*times_ms: float, give_up_ms: float = 40.0) -> Partial:
-    partial = Partial()
+def _taken(*times_ms: float, give_up_ms: float | None = 40.0, rehearses: bool = False) -> Partial:
+    partial = Partial(rehearses=rehearses)
     partial.take(
         ScriptedSession(*times_ms),  # type: ignore[arg-type]
         Order(Stage.SETTINGS, CONFIG, range(3), give_up_ms=give_up_ms),
@@ -75,26 +75,37 @@ def test_a_first_timed_step_that_beats_the_warm_up_was_warm_up_too() -> None:
     assert taken.step_ms == [20.0, 20.0, 20.0]
 
 
+def test_on_a_gpu_a_batch_is_timed_when_it_comes_for_the_second_time() -> None:
+    # As recorded on an H200: frcnn_resnet50 in fp16, whose first step on an image size takes longer than fp32's.
+    taken = _taken(1704.0, 601.0, 300.0, 500.0, 486.0, 299.0, 290.0, 295.0, give_up_ms=500.0, rehearses=True)
+    assert taken.rehearsal_ms == [500.0, 486.0]
+    assert taken.step_ms == [299.0, 290.0, 295.0]
+    assert taken.steps == [0, 1, 2]
+
+
 def test_a_config_that_stalls_on_new_image_sizes_is_given_up() -> None:
     # As recorded on an H200: frcnn_mobilenet in bf16 and channels_last.
-    taken = _taken(7377.0, 7601.0, 185.0, 185.0, 7758.0, 179.0, give_up_ms=400.0)
+    taken = _taken(7377.0, 7601.0, 185.0, 7758.0, 179.0, give_up_ms=400.0, rehearses=True)
     assert taken.gave_up
     assert taken.step_ms == []
     assert taken.remark == "7.8 s for the first step on an image size, 0.18 s from the second on"
 
 
 @pytest.mark.parametrize(
-    "times_ms",
+    ("times_ms", "give_up_ms"),
     [
-        pytest.param((250.0, 190.0, 185.0, 185.0, 7758.0, 185.0), id="one slow step"),
-        pytest.param((7377.0, 7601.0, 185.0, 185.0, 185.0, 185.0), id="a slow start"),
-        pytest.param((300.0, 300.0, 18.0, 18.0, 300.0, 18.0), id="stalls that matter little"),
+        pytest.param((250.0, 190.0, 185.0, 7758.0, 185.0), 400.0, id="one slow step"),
+        pytest.param((7377.0, 7601.0, 185.0, 185.0, 185.0), 400.0, id="a slow start"),
+        pytest.param((300.0, 300.0, 18.0, 300.0, 18.0), 400.0, id="stalls that matter little"),
+        pytest.param((7377.0, 7601.0, 185.0, 7758.0, 179.0), None, id="in a race"),
     ],
 )
-def test_what_does_not_stall_on_every_new_size_is_timed_to_its_end(times_ms: tuple[float, ...]) -> None:
-    taken = _taken(*times_ms, give_up_ms=400.0)
+def test_what_does_not_stall_on_every_new_size_is_timed_to_its_end(
+    times_ms: tuple[float, ...], give_up_ms: float | None
+) -> None:
+    taken = _taken(*times_ms, give_up_ms=give_up_ms, rehearses=True)
     assert not taken.gave_up
-    assert taken.step_ms == list(times_ms[3:])
+    assert len(taken.step_ms) == 3
 
 
 def test_a_compiled_config_warms_up_on_every_step_that_it_is_timed_on() -> None:
