@@ -69,7 +69,7 @@ class SimulatedBench:
         if order.stage is Stage.NUMERICS:
             warm_up_s = 0.0
         duration_s = sum(samples) / 1000.0 + (0.3 + self._start_s(config) + warm_up_s if fresh else 0.0)
-        if fresh and not self.circumstances.on_cpu:
+        if fresh and not self.circumstances.on_cpu and order.stage is not Stage.NUMERICS:
             # Timed batches are trained on once before.
             duration_s += sum(samples) / 1000.0
         if not self.trials:

@@ -53,7 +53,7 @@ class Budget:
         self._step_s = median(first.step_ms) / 1000.0
         slowest_s = max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
         self.timeout_s = max(_STALLED_AT_LEAST_S[self._bench.circumstances.device_type], _STALLED * slowest_s)
-        affordable = round(_TRIAL_SHARE * self.total_s / self._step_s)
+        affordable = round(_TRIAL_SHARE * self.total_s / (self._passes * self._step_s))
         before_s = first.duration_s - sum(first.step_ms) / 1000.0
         worthwhile = min(_MANY_STEPS, max(_STEPS_AT_MOST, math.ceil(_TIMED_SHARE * before_s / self._step_s)))
         wanted = min(worthwhile, max(STEPS_AT_LEAST, affordable))

@@ -306,7 +306,7 @@ def test_where_time_is_short_ladders_come_before_combinations_of_which_nothing_i
         seconds = 4.0 / (3.0 if config.precision in (Precision.BF16, Precision.FP16) else 1.0)
         return seconds * (1.25 if config.channels_last else 1.0) * (0.9 if config.batch_size == 8 else 1.0)
 
-    bench = SimulatedBench(GPU, step_s, budget_s=420.0)
+    bench = SimulatedBench(GPU, step_s, budget_s=380.0)
     found = find(bench)
     assert found.not_tried, "the budget is too short for all"
     assert found.recommendation.config.precision in (Precision.BF16, Precision.FP16)
