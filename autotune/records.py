@@ -145,7 +145,8 @@ class WorkloadFacts(Record):
 
     input: the detector's input size in words. data: the data in words. images: usable images; skipped: records left
     out by --skip-bad. images_in_turn: distinct images that the timed steps replay.
-    input_elements: of one image of the worst case, as the detector pads it.
+    input_elements: of one image of the worst case, as the detector pads it. input_sizes: how many the detector makes of
+    the images, before it pads them to batches.
     """
 
     model: str
@@ -159,6 +160,7 @@ class WorkloadFacts(Record):
     mean_boxes: float
     images_in_turn: int
     input_elements: int | None = None
+    input_sizes: int | None = None
     notes: tuple[str, ...] = ()
 
 

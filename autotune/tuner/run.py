@@ -87,7 +87,7 @@ def run(
             record = record.model_copy(update={"workload": workload})
             if request.profile:
                 record = _profiled(record, server, job, space, directory, resume=resume, say=say)
-                space.take(record.profile)
+                space.take(record.profile, sizes_vary=(workload.input_sizes or 1) > 1)
             findings = search.run(bench, space)
             record = record.model_copy(
                 update={

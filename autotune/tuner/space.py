@@ -33,10 +33,13 @@ class Space:
         self.baseline = baseline.for_device(where) if baseline else TrainingConfig.baseline(where)
         self.settings_fixed = settings_fixed
         self.profile: Profile | None = None
+        self._sizes_vary = False
 
-    def take(self, profile: Profile | None) -> None:
-        """Let the profile of the baseline's step say what is tried first, and what need not be tried."""
+    def take(self, profile: Profile | None, *, sizes_vary: bool = False) -> None:
+        """Let the profile of the baseline's step say what is tried first, and what need not be tried. Where image sizes
+        vary, it says nothing for cudnn.benchmark, which tries all algorithms anew for each."""
         self.profile = profile
+        self._sizes_vary = sizes_vary
 
     def baselines(self) -> Iterator[TrainingConfig]:
         """The baseline, then the same with ever smaller divisors of the effective batch, for where it does not fit."""
@@ -47,7 +50,9 @@ class Space:
     def settings(self, baseline: TrainingConfig) -> Iterator[TrainingConfig]:
         """Every combination of settings at the baseline's batch size but the baseline, the most promising first."""
         if not self.settings_fixed:
-            yield from ordered(self._combinations(baseline), self.profile.advice if self.profile else ())
+            given = self.profile.advice if self.profile else ()
+            advice = [each for each in given if not (self._sizes_vary and each.knob == "cudnn_benchmark")]
+            yield from ordered(self._combinations(baseline), advice)
 
     def _combinations(self, baseline: TrainingConfig) -> Iterator[TrainingConfig]:
         values = [knob.candidates(self.where) or (None,) for knob in SETTINGS]

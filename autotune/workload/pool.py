@@ -23,7 +23,8 @@ class Pool:
     """Decoded images for replay: a representative list for speed, and the largest batch for memory.
 
     images: distinct images that the steps replay. mean_boxes: boxes per image, over these. input_elements: of an image
-    in the worst case, padded to the greatest height and width that the detector makes of any.
+    in the worst case, padded to the greatest height and width that the detector makes of any. input_sizes: how many
+    sizes the detector makes of all the images.
     """
 
     def __init__(self, effective_batch: int, representative: list[Item], worst: _WorstCase) -> None:
@@ -32,6 +33,7 @@ class Pool:
         self._worst = worst
         self.images = len(representative)
         self.input_elements = worst.elements
+        self.input_sizes = worst.sizes
         self.mean_boxes = fmean(len(target["boxes"]) for _, target in representative)
 
     def step(self, index: int) -> list[Item]:
@@ -117,6 +119,7 @@ class _WorstCase:
         everything = range(len(samples))
         sizes = [samples.height_width(index) for index in everything]
         inputs = [resized(*size) for size in sizes]
+        self.sizes = len(set(inputs))
         self.elements = 3 * max(height for height, _ in inputs) * max(width for _, width in inputs)
         boxes = [samples.box_count(index) for index in everything]
         # The last to decide is the size on disk: the images lie on the device before they are resized.

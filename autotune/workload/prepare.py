@@ -56,6 +56,7 @@ def prepare(job: Job) -> Prepared:
         mean_boxes=pool.mean_boxes,
         images_in_turn=pool.images,
         input_elements=pool.input_elements,
+        input_sizes=pool.input_sizes,
         notes=(*built.notes, *_batch_norm_note(built.model)),
     )
     return Prepared(job, built.model, pool, facts)

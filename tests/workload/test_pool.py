@@ -110,6 +110,12 @@ def test_the_input_of_an_image_is_counted_as_padded_after_the_resize():
     assert pooled(in_memory((60, 20, 3), (20, 50, 1)), resized=lambda *_: (30, 30)).input_elements == 3 * 30 * 30
 
 
+def test_the_sizes_that_the_detector_makes_are_counted() -> None:
+    samples = in_memory((60, 20, 3), (20, 50, 1), (60, 20, 2))
+    assert pooled(samples).input_sizes == 2
+    assert pooled(samples, resized=lambda *_: (30, 30)).input_sizes == 1
+
+
 def test_the_worst_case_is_judged_after_the_models_resize():
     samples = in_memory((10, 100, 1), (50, 50, 1))
     pool = pooled(samples, resized=lambda height, width: (100 if height == 10 else 5, 5))
