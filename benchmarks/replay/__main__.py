@@ -1,7 +1,7 @@
 """python -m benchmarks.replay [--replays N] [--search NAME ...] [--on KIND ...] [--budget S]: how well each does.
 
 Every search is replayed on 100 synthetic surfaces (seeds 0 to 99; our own was tuned on seeds from 1000) at three levels
-of noise, on surfaces where all configs are equally fast, and on the recorded grids that are given.
+of noise; our own also where all configs are equally fast, and where some take long to start; and all on recorded grids.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from autotune.tuner.space import Space
 from benchmarks.replay.grids import read_grid
 from benchmarks.replay.replayed import Noise, ReplayBench
 from benchmarks.replay.rivals import BATCH_RIVALS, RIVALS, exhaustive_s
-from benchmarks.replay.surfaces import Surface, equal, synthetic
+from benchmarks.replay.surfaces import Surface, equal, slow_starts, synthetic
 
 _OURS = "autotune"
 _SURFACES = 100
@@ -130,6 +130,7 @@ def _sources(grids: Sequence[Path]) -> dict[str, list[Callable[[], Surface]]]:
     made = {
         "synthetic": [cache(partial(synthetic, seed)) for seed in range(_SURFACES)],
         "all equal": [cache(partial(equal, seed)) for seed in range(_SURFACES)],
+        "slow starts": [cache(partial(slow_starts, seed)) for seed in range(_SURFACES)],
     }
     return {**made, **{path.stem.partition(".")[0]: [cache(partial(read_grid, path))] for path in grids}}
 
@@ -148,7 +149,7 @@ def _tasks(
     for on in on_these or _sources(grids):
         for noise in _NOISES:
             for name in searches:
-                if on != "all equal" or name == _OURS:
+                if on not in ("all equal", "slow starts") or name == _OURS:
                     yield name, on, noise, replays, grids, budget_s
 
 
@@ -188,7 +189,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
     parser.add_argument("--replays", type=int, default=1000, help="of each search, surface kind and noise")
     parser.add_argument("--search", action="append", choices=[_OURS, *_RIVALS], help="default: all")
-    parser.add_argument("--on", action="append", help="`synthetic`, `all equal` or a grid's name; default: all")
+    parser.add_argument(
+        "--on", action="append", help="`synthetic`, `all equal`, `slow starts` or a grid's name; default: all"
+    )
     parser.add_argument("--grid", action="append", type=Path, default=None, help="a recorded grid; default: all kept")
     parser.add_argument("--budget", type=float, default=1e9, help="seconds that our own search has; default: no limit")
     parser.add_argument("--json", action="store_true")

@@ -57,17 +57,18 @@ class ReplayBench:
     def measure(self, order: Order) -> Trial:
         config = order.config
         step_s = self._surface.step_s[config]
+        start_s = START_S + self._surface.compiling_s.get(config, 0.0)
         outcome = self._surface.outcome(config)
         fits = outcome is Outcome.OK
         gave_up = False
         samples: tuple[float, ...] = ()
         losses: tuple[float, ...] = ()
         if not fits:
-            taken_s = START_S + _FAILED_SHARE * step_s / config.accumulation_steps
+            taken_s = start_s + _FAILED_SHARE * step_s / config.accumulation_steps
         elif not order.steps:
-            taken_s = START_S + 2.0 * min(2, config.accumulation_steps) * step_s / config.accumulation_steps
+            taken_s = start_s + 2.0 * min(2, config.accumulation_steps) * step_s / config.accumulation_steps
         elif order.stage is Stage.NUMERICS:
-            taken_s = START_S + len(order.steps) * step_s
+            taken_s = start_s + len(order.steps) * step_s
             losses = (1.0,) * len(order.steps)
         else:
             recorded = self._surface.processes
@@ -76,7 +77,7 @@ class ReplayBench:
             warm_s = process_s * self._step_factor(order.steps.start)
             # The worst case takes two micro-batches at the most.
             worst_s = process_s * min(2, config.accumulation_steps) / config.accumulation_steps
-            taken_s = START_S + (_WARM_UP_STEPS - 1) * warm_s + worst_s
+            taken_s = start_s + (_WARM_UP_STEPS - 1) * warm_s + worst_s
             if order.give_up_ms is not None and 1000.0 * warm_s > order.give_up_ms:
                 # One slow step may be chance; the second decides.
                 warm_s = process_s * self._step_factor(order.steps.start)

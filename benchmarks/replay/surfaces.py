@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.records import Outcome
 from autotune.tuner.space import Space
 
-__all__ = ["MEMORY_SHARE", "Surface", "equal", "synthetic"]
+__all__ = ["MEMORY_SHARE", "Surface", "equal", "slow_starts", "synthetic"]
 
 _GIB = 2**30
 # The effective batch of a synthetic surface: it has twelve divisors.
@@ -29,7 +29,8 @@ class Surface:
     """step_s, peak_bytes: by config, for all configs of the space; memory_bytes: beyond it a config does not run.
 
     processes: how recorded steps vary, by config: a list a process, of factors of the config's mean; None where that is
-    made up too. failures: what became of those that cannot train here otherwise than for want of memory.
+    made up too. failures: what became of those that cannot train here otherwise than for want of memory. compiling_s:
+    what the start of a process takes beyond the usual, for kernels that are compiled.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Surface:
     memory_bytes: int
     processes: dict[TrainingConfig, tuple[tuple[float, ...], ...]] | None = None
     failures: dict[TrainingConfig, Outcome] = field(default_factory=dict)
+    compiling_s: dict[TrainingConfig, float] = field(default_factory=dict)
 
     @property
     def space(self) -> Space:
@@ -107,6 +109,19 @@ def synthetic(seed: int) -> Surface:
     if surface.fits(surface.space.baseline.at_batch_size(2, _EFFECTIVE_BATCH)):
         return surface
     return synthetic(-seed - 1 if seed >= 0 else seed - 1000)
+
+
+def slow_starts(seed: int) -> Surface:
+    """A synthetic surface on which processes in channels_last compile kernels first, for 10 to 30 s in half precision
+    and half of that otherwise: as ssdlite320_mobilenet does on an H200."""
+    made = synthetic(seed)
+    seconds = random.Random(f"slow starts {seed}").uniform(10.0, 30.0)
+    compiling_s = {
+        config: seconds if config.precision in _HALF else 0.5 * seconds
+        for config in made.step_s
+        if config.channels_last
+    }
+    return replace(made, name=f"slow starts {seed}", compiling_s=compiling_s)
 
 
 def equal(seed: int) -> Surface:
