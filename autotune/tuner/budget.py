@@ -26,8 +26,6 @@ _TIMED_SHARE, _MANY_STEPS = 0.25, 16
 _RACE_SHARE = 0.35
 # Steps of a start that a check of the numerics does without.
 _WARM_UP_STEPS = 3
-# A start that takes this share of the budget, and so many times the baseline's, is a costly one.
-_COSTLY_SHARE, _COSTLY_TIMES = 0.03, 3.0
 # No answer for this many times the baseline's slowest step: a timeout.
 _STALLED = 3.0
 _STALLED_AT_LEAST_S = {"cpu": 20.0, "cuda": 60.0}
@@ -76,7 +74,7 @@ class Budget:
         others = [taken_s for config, taken_s in self._overheads_s.items() if config != baseline]
         return median(others or self._overheads_s.values())
 
-    def _start_s(self, config: TrainingConfig) -> float:
+    def start_s(self, config: TrainingConfig) -> float:
         """What a fresh child of a config is expected to take before its first timed step. Kernels that are compiled for
         one setting can take ten times what all else does: cuDNN's for depthwise convolutions in channels_last do.
 
@@ -84,39 +82,18 @@ class Budget:
         """
         if config in self._overheads_s:
             return self._overheads_s[config]
-        return max(self._settings_s(config), default=self._fresh_s)
-
-    def _settings_s(self, config: TrainingConfig) -> list[float]:
-        """For each setting of a config that was started: the cheapest start with it."""
         starts = [
             [taken_s for each, taken_s in self._overheads_s.items() if getattr(each, name) == getattr(config, name)]
             for name in (knob.name for knob in SETTINGS)
         ]
-        return [min(starts_s) for starts_s in starts if starts_s]
-
-    def is_costly(self, config: TrainingConfig) -> bool:
-        """Whether its start is expected to take so much of the budget that others should be tried first. What
-        torch.compile takes is weighed apart."""
-        return not config.compile and self._start_s(config) > self._costly_s
-
-    def suspects(self, config: TrainingConfig) -> int:
-        """How many of a config's settings may be what makes its start costly."""
-        return sum(taken_s > self._costly_s for taken_s in self._settings_s(config))
-
-    @property
-    def _costly_s(self) -> float:
-        return max(_COSTLY_SHARE * self.total_s, _COSTLY_TIMES * self._overheads_s[self._standings.baseline.config])
+        return max((min(starts_s) for starts_s in starts if starts_s), default=self._fresh_s)
 
     def affords_trial(
         self, config: TrainingConfig, racers: Sequence[TrainingConfig], checks: Sequence[TrainingConfig]
     ) -> bool:
-        """Whether one more, of this config, leaves these a race, and itself one, where its start is costly; and these
-        the check of their numerics."""
-        start_s, reserve_s = self._start_s(config), self.for_race_s(racers)
-        if self.is_costly(config):
-            reserve_s = max(reserve_s, self._race_of([Side(config, self._step_s, start_s)]).least_s())
-        trial_s = start_s + self._passes * len(self.steps) * self._step_s
-        return self._bench.remaining_s >= trial_s + reserve_s + self.checks_s(checks)
+        """Whether one more, of this config, leaves racers a race, and these the check of their numerics."""
+        trial_s = self.start_s(config) + self._passes * len(self.steps) * self._step_s
+        return self._bench.remaining_s >= trial_s + self.for_race_s(racers) + self.checks_s(checks)
 
     def affords_checks(self, checks: Sequence[TrainingConfig], racers: Sequence[TrainingConfig]) -> bool:
         """Whether there is time to check the numerics of these and for a race; for what leads the shortest will do."""
@@ -127,7 +104,7 @@ class Budget:
     def checks_s(self, checks: Sequence[TrainingConfig]) -> float:
         """What checking the numerics of these takes."""
         return sum(
-            max(0.0, self._start_s(config) - _WARM_UP_STEPS * self._usual_s(config)) + STEPS * self._usual_s(config)
+            max(0.0, self.start_s(config) - _WARM_UP_STEPS * self._usual_s(config)) + STEPS * self._usual_s(config)
             for config in checks
         )
 

@@ -186,24 +186,22 @@ class _Run:
 
     def _screen_and_climb(self, cells: list[Cell]) -> None:
         """Screen the cells, the most promising first, each new setting before any of them twice. Before the first of
-        which nothing is expected, or whose start is costly, the ladders of the others are climbed down: the budget may
-        end here."""
+        which nothing is expected the ladders of the others are climbed down: the budget may end here."""
         outlook, waiting = Outlook(), list(cells)
         while waiting:
-            # min() takes the first of equals: the profile's order.
-            cell = min(waiting, key=lambda each: (*self._start_rank(each), -outlook.expect(each.settings)))
-            if self._start_rank(cell)[0] or outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING:
-                self._climb_down([each for each in self.screened if not self.budget.is_costly(each.settings)])
+            # Of equals the one that starts much faster, and of those the first, in the profile's order.
+            cell = max(waiting, key=lambda each: (outlook.expect(each.settings), -self._slowness(each)))
+            if outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING:
+                self._climb_down(self.screened)
             waiting.remove(cell)
             self._screen(cell)
             if (gain := self._screened_gain(cell)) is not None:
                 outlook.take(cell.settings, gain)
         self._climb_down(cells)
 
-    def _start_rank(self, cell: Cell) -> tuple[bool, int]:
-        """Cells whose start is costly come last, and of them those first that tell which setting makes it so."""
-        costly = self.budget.is_costly(cell.settings)
-        return costly, self.budget.suspects(cell.settings) if costly else 0
+    def _slowness(self, cell: Cell) -> int:
+        """How often the time that a cell's start is expected to take doubles a second."""
+        return round(math.log2(max(1.0, self.budget.start_s(cell.settings))))
 
     @property
     def _hopeless(self) -> float:

@@ -63,10 +63,10 @@ class Surface:
         return min(self.step_s[config] for config in usable)
 
 
-def synthetic(seed: int) -> Surface:
-    """The surface of a seed: 20 cells of 12 batch sizes."""
+def synthetic(seed: int, effective_batch: int = _EFFECTIVE_BATCH) -> Surface:
+    """The surface of a seed: 20 cells, of 12 batch sizes for an effective batch of 96."""
     draw = random.Random(f"surface {seed}")
-    where = Circumstances("cuda", _EFFECTIVE_BATCH, (8, 0), native_bf16=True)
+    where = Circumstances("cuda", effective_batch, (8, 0), native_bf16=True)
     host_s = _between(draw, 0.02, 0.12)
     update_s = _between(draw, 0.004, 0.03)
     image_s = _between(draw, 0.002, 0.02)
@@ -91,7 +91,7 @@ def synthetic(seed: int) -> Surface:
     cell_noise: dict[TrainingConfig, tuple[float, float]] = {}
     for config in Space(where).configs():
         assert config.precision is not None
-        cell = config.at_batch_size(1, _EFFECTIVE_BATCH)
+        cell = config.at_batch_size(1, effective_batch)
         own, own_memory = cell_noise.setdefault(cell, (draw.gauss(0.0, 0.02), draw.gauss(0.0, 0.04)))
         batch, half = config.batch_size, config.precision in _HALF
         factor = work[config.precision] * math.exp(own + draw.gauss(0.0, 0.012))
@@ -106,15 +106,15 @@ def synthetic(seed: int) -> Surface:
         peak_bytes[config] = int(gib * math.exp(draw.gauss(0.0, 0.01)) * _GIB)
     surface = Surface(f"synthetic {seed}", where, step_s, peak_bytes, memory_bytes)
     # A model of which not two images fit is no one's surface.
-    if surface.fits(surface.space.baseline.at_batch_size(2, _EFFECTIVE_BATCH)):
+    if surface.fits(surface.space.baseline.at_batch_size(2, effective_batch)):
         return surface
-    return synthetic(-seed - 1 if seed >= 0 else seed - 1000)
+    return synthetic(-seed - 1 if seed >= 0 else seed - 1000, effective_batch)
 
 
 def slow_starts(seed: int) -> Surface:
     """A synthetic surface on which processes in channels_last compile kernels first, for 10 to 30 s in half precision
-    and half of that otherwise: as ssdlite320_mobilenet does on an H200."""
-    made = synthetic(seed)
+    and half of that otherwise: as ssdlite320_mobilenet does on an H200, at torchvision's 16 images a step."""
+    made = synthetic(seed, 16)
     seconds = random.Random(f"slow starts {seed}").uniform(10.0, 30.0)
     compiling_s = {
         config: seconds if config.precision in _HALF else 0.5 * seconds
