@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from autotune.probes.analysis import profile_of_trace
 from autotune.profile_record import Bound, CeilingKind, Phase, Profile
 from autotune.records import load_run
+from benchmarks.recorded_gpu import modelled_dram_percent
 
 FOLDER = Path(__file__).parents[1] / "data" / "h200" / "frcnn_mobilenet-profile"
 ON_THE_DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
@@ -71,3 +73,13 @@ def test_an_h200_reaches_what_it_can_reach(profile: Profile) -> None:
     assert 3.5e12 < (copy or 0.0) < 4.8e12
     assert 4.0e13 < (plain or 0.0) < 6.7e13
     assert 5.5e14 < (half or 0.0) < 9.9e14
+
+
+def test_the_modelled_memory_traffic_is_what_the_cards_own_counters_saw(recorded: Profile) -> None:
+    """Averages over the same steps, unprofiled. The model counts each operand once; caches and kernels that read it
+    twice move the truth to either side."""
+    assert recorded.nvml is not None
+    seen = [each.dram_bandwidth_percent for each in recorded.nvml.samples]
+    known = [percent for percent in seen if percent is not None]
+    assert len(known) >= 5
+    assert modelled_dram_percent(recorded) == pytest.approx(fmean(known), rel=0.2)
