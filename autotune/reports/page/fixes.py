@@ -13,6 +13,9 @@ _SHOWN = 10
 _WORTH_SAYING = 1.001
 # A step of which less than this is left counts as this: nothing is infinitely faster.
 _LEFT_AT_LEAST = 0.001
+# Grids that fill the device this often are not small: the kernels themselves are slow.
+_WAVES_OF_LARGE = 2.0
+_SLOW_KERNELS = "other kernels: AMP, channels_last, cudnn.benchmark; fused operators"
 _REMEDIES = {
     Bound.COMPUTE: "AMP or TF32",
     Bound.MEMORY: "AMP, channels_last, fused operators",
@@ -52,4 +55,10 @@ def _fix(profile: Profile, layer: Layer) -> Fix:
     step_ms = profile.busy_ms + profile.waiting_ms
     left_ms = max(step_ms - saved_ms, _LEFT_AT_LEAST * step_ms)
     least_ms = max(0.0, layer.time_ms + layer.idle_before_ms - saved_ms)
-    return Fix(layer, least_ms, saved_ms, step_ms / left_ms if left_ms else 1.0, _REMEDIES[layer.bound])
+    return Fix(layer, least_ms, saved_ms, step_ms / left_ms if left_ms else 1.0, _remedy(layer))
+
+
+def _remedy(layer: Layer) -> str:
+    if layer.bound is Bound.LATENCY and layer.waves is not None and layer.waves >= _WAVES_OF_LARGE:
+        return _SLOW_KERNELS
+    return _REMEDIES[layer.bound]

@@ -46,6 +46,18 @@ def test_fewer_multiplications_than_are_counted_leave_the_bytes_alone_as_the_lea
     assert first_to_fix(profile([winograd]))[0].saved_ms == pytest.approx(40.0)
 
 
+def test_a_larger_batch_is_advised_only_where_kernels_leave_the_device_unfilled():
+    small, slow, unknown = (
+        layer(name, Phase.BACKWARD, 30.0, Bound.LATENCY, compute_ms=10.0, waves=waves)
+        for name, waves in (("small", 0.3), ("slow", 77.0), ("unknown", None))
+    )
+    remedies = {fix.layer.layer: fix.remedy for fix in first_to_fix(profile([small, slow, unknown]))}
+    assert remedies["small"] == remedies["unknown"]
+    assert "larger batch" in remedies["small"]
+    assert "larger batch" not in remedies["slow"]
+    assert "cudnn.benchmark" in remedies["slow"]
+
+
 @pytest.mark.parametrize("made", EVERY_PROFILE.values(), ids=EVERY_PROFILE)
 def test_no_layer_saves_more_than_it_takes(made):
     for fix in first_to_fix(made):
