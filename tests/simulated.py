@@ -69,9 +69,8 @@ class SimulatedBench:
         if order.stage is Stage.NUMERICS:
             warm_up_s = 0.0
         duration_s = sum(samples) / 1000.0 + (0.3 + self._start_s(config) + warm_up_s if fresh else 0.0)
-        if fresh and not self.circumstances.on_cpu and order.stage is not Stage.NUMERICS:
-            # Timed batches are trained on once before.
-            duration_s += sum(samples) / 1000.0
+        if fresh and timed and order.stage is not Stage.NUMERICS:
+            duration_s += self.rehearsals(len(order.steps)) * step_s
         if not self.trials:
             duration_s += self._first_start_s
         self.remaining_s -= duration_s
@@ -110,6 +109,10 @@ class SimulatedBench:
         if seen_s <= 0.0:
             return None
         return Energy(joules=self._watts(config) * seen_s, window_s=window_s, source=EnergySource.COUNTER, readings=2)
+
+    def rehearsals(self, steps: int) -> int:
+        """Each batch is new."""
+        return 0 if self.circumstances.on_cpu or not steps else steps - 1
 
     def release(self, config: TrainingConfig) -> None:
         self.alive.discard(config)

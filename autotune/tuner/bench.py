@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -48,6 +49,10 @@ class Bench(Protocol):
         """What is left of the budget, in seconds; negative where it is overdrawn."""
         ...
 
+    def rehearsals(self, steps: int) -> int:
+        """How many steps a fresh child takes after its warm-up to have met the images of so many timed ones."""
+        ...
+
     def measure(self, order: Order) -> Trial: ...
 
     def release(self, config: TrainingConfig) -> None:
@@ -80,6 +85,7 @@ class LiveBench:
         self.memory_bytes: int | None = job.memory_limit_bytes or machine.device_memory_bytes or machine.memory_bytes
         self.keeps_sessions = machine.device_type == "cpu"
         self.input_elements: int | None = None
+        self._batches: int | None = None
         self.budget_s = budget_s
         self.spent_s = 0.0
         self.trials: list[Trial] = []
@@ -95,6 +101,10 @@ class LiveBench:
         """Measure with this server, on which the job is prepared; workload: what that gave."""
         self._server = server
         self.input_elements = workload.input_elements if workload else None
+        if workload:
+            # After so many steps the images come again in the same batches.
+            images, a_step = workload.images_in_turn, self._job.effective_batch
+            self._batches = images // math.gcd(images, a_step)
 
     def close(self) -> None:
         """End the server, and its children with it."""
@@ -108,6 +118,11 @@ class LiveBench:
     @property
     def remaining_s(self) -> float:
         return self.budget_s - self.spent_s
+
+    def rehearsals(self, steps: int) -> int:
+        if self.circumstances.on_cpu or not steps:
+            return 0
+        return min(steps, self._batches or steps) - 1
 
     def release(self, config: TrainingConfig) -> None:
         session = self._kept.pop(config, None)
@@ -152,7 +167,7 @@ class LiveBench:
 
     def _measure(self, order: Order) -> Trial:
         began_s = time.monotonic()
-        partial = Partial(rehearses=not self.circumstances.on_cpu)
+        partial = Partial(self.rehearsals(len(order.steps)))
         probe = StateProbe(self._machine, needs_energy=order.needs_energy)
         session: Session | None = None
         cpu_before_s = 0.0

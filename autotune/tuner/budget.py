@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import median
+from statistics import fmean, median
 
 from autotune.config import SETTINGS, TrainingConfig
 from autotune.records import Outcome, Trial
@@ -42,8 +42,6 @@ class Budget:
         self._bench = bench
         self._standings = standings
         self._objective = objective
-        # On a GPU timed batches are trained on once before.
-        self._passes = 1 if bench.circumstances.on_cpu else 2
         self._overheads_s: dict[TrainingConfig, float] = {}
 
     def set_pace(self, first: Trial) -> None:
@@ -51,17 +49,24 @@ class Budget:
         self._step_s = median(first.step_ms) / 1000.0
         slowest_s = max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
         self.timeout_s = max(_STALLED_AT_LEAST_S[self._bench.circumstances.device_type], _STALLED * slowest_s)
-        affordable = round(_TRIAL_SHARE * self.total_s / (self._passes * self._step_s))
+        affordable = round(min(_TRIAL_SHARE * self.total_s / self._step_s, 1e6))
         before_s = first.duration_s - sum(first.step_ms) / 1000.0
         worthwhile = min(_MANY_STEPS, max(_STEPS_AT_MOST, math.ceil(_TIMED_SHARE * before_s / self._step_s)))
-        wanted = min(worthwhile, max(STEPS_AT_LEAST, affordable))
+        counts = range(STEPS_AT_LEAST, worthwhile + 1)
+        wanted = max((each for each in counts if self._in_all(each) <= affordable), default=STEPS_AT_LEAST)
         self.steps = range(max(wanted, math.ceil(self._objective.window_s / self._step_s)))
 
     def take(self, trial: Trial) -> None:
         """Learn what a child takes before its first timed step."""
         if trial.outcome is Outcome.OK and trial.warmup_ms:
-            taken_s = trial.duration_s - self._passes * sum(trial.step_ms) / 1000.0
+            # A rehearsed step counts as a timed one: what it took beyond that belongs to the start.
+            a_step_s = fmean(trial.step_ms) / 1000.0 if trial.step_ms else 0.0
+            taken_s = trial.duration_s - self._in_all(len(trial.step_ms)) * a_step_s
             self._overheads_s[trial.config] = max(0.0, taken_s)
+
+    def _in_all(self, steps: int) -> int:
+        """Steps of a fresh child that times so many, but for its warm-up."""
+        return steps + self._bench.rehearsals(steps)
 
     @property
     def _fresh_s(self) -> float:
@@ -92,7 +97,7 @@ class Budget:
         self, config: TrainingConfig, racers: Sequence[TrainingConfig], checks: Sequence[TrainingConfig]
     ) -> bool:
         """Whether one more, of this config, leaves racers a race, and these the check of their numerics."""
-        trial_s = self.start_s(config) + self._passes * len(self.steps) * self._step_s
+        trial_s = self.start_s(config) + self._in_all(len(self.steps)) * self._step_s
         return self._bench.remaining_s >= trial_s + self.for_race_s(racers) + self.checks_s(checks)
 
     def affords_checks(self, checks: Sequence[TrainingConfig], racers: Sequence[TrainingConfig]) -> bool:
@@ -145,7 +150,7 @@ class Budget:
 
     def remedy(self) -> str:
         """A budget that would do for a first comparison: two trials and a race, each with its share."""
-        steps_s = (self._passes * len(self.steps) + 2) * self._step_s
+        steps_s = (self._in_all(len(self.steps)) + 2) * self._step_s
         trials_s = 2.0 * (max(self._overheads_s.values()) + steps_s)
         enough_s = math.ceil(1.2 * max(trials_s + self.race([]).least_s(), trials_s / (1.0 - _RACE_SHARE)))
         return f"--budget {enough_s}s would do for a first comparison"

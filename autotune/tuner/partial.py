@@ -23,12 +23,13 @@ _STALLED_TIMES, _STALLED_AT_LEAST_MS = 10.0, 1000.0
 class Partial:
     """What a trial has measured so far; it stands whatever happens next.
 
-    rehearses: each timed batch is trained on once before, as on a GPU, where the first step on an image size plans its
-    kernels and takes memory: in bf16 on an H200 that doubles it, and in training each size comes again and again.
+    rehearsals: so many of the steps after the first are taken once before the clock starts. On a GPU the first step on
+    an image size plans its kernels and takes memory: in fp16 on an H200 that can double it, and in training each size
+    comes again and again.
     """
 
-    def __init__(self, *, rehearses: bool = False) -> None:
-        self.rehearses = rehearses
+    def __init__(self, rehearsals: int = 0) -> None:
+        self.rehearsals = rehearsals
         self.rehearsal_ms: list[float] = []
         self.worst_case_ms: float | None = None
         self.warmup_ms: list[float] = []
@@ -114,12 +115,12 @@ class Partial:
             # What is compiled anew for the shapes of the later steps should not be in their time.
             for number in (*order.steps[1:], order.steps.start):
                 self.warmup_ms.append(self._step(session, number, order))
-        elif self.rehearses and not self.gave_up:
+        elif not self.gave_up:
             self._rehearse(session, order)
 
     def _rehearse(self, session: Session, order: Order) -> None:
         """The first timed batch is known already."""
-        for number in order.steps[1:]:
+        for number in order.steps[1 : 1 + self.rehearsals]:
             taken = self._step(session, number, order)
             self.rehearsal_ms.append(taken)
             if order.give_up_ms is not None and self._has_stalled(taken):

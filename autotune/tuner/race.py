@@ -175,10 +175,9 @@ class Race:
         return self._block_s((self.baseline, slowest), width, fresh=fresh)
 
     def _block_s(self, sides: Sequence[Side], width: int, *, fresh: bool) -> float:
-        """What a block of width steps takes: all sides, each with its start and warm-up where its child is fresh, which
-        on a GPU trains on each batch once before it is timed."""
-        passes = 2 if fresh and not self.bench.circumstances.on_cpu else 1
-        return sum(passes * width * side.step_s + (side.fresh_s if fresh else 0.0) for side in sides)
+        """What a block of width steps takes: all sides, each with its start and warm-up where its child is fresh."""
+        steps = width + (self.bench.rehearsals(width) if fresh else 0)
+        return sum(steps * side.step_s + (side.fresh_s if fresh else 0.0) for side in sides)
 
     def _blocks_left(self, plan: _Plan) -> int:
         affordable = int(self.bench.remaining_s / self._final_s(plan.width, fresh=plan.fresh))

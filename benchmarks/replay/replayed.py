@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from math import exp
+from math import exp, gcd
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, Stage, Trial
@@ -14,6 +14,8 @@ from benchmarks.replay.surfaces import Surface
 __all__ = ["Noise", "ReplayBench"]
 
 START_S = 2.0
+# autotune.workload.pool's, which imports torch.
+_IMAGES_IN_TURN = 64
 # A fresh process's steps before those that are timed: the first batch, the worst case, the first batch again.
 _WARM_UP_STEPS = 3
 # Of a step that runs out of memory, the share that has passed.
@@ -41,8 +43,6 @@ class ReplayBench:
 
     def __init__(self, surface: Surface, noise: Noise, seed: int, budget_s: float = 1e9) -> None:
         self.circumstances = surface.where
-        # As our own trials do on a GPU; a rival that times steps need not.
-        self.rehearses = not surface.where.on_cpu
         self.memory_bytes: int | None = surface.memory_bytes
         self.seed = seed
         self.remaining_s = budget_s
@@ -51,6 +51,8 @@ class ReplayBench:
         self._surface = surface
         self._noise = noise
         self._draw = random.Random(f"{surface.name} {seed}")
+        # Who times steps need not have met their images.
+        self._as_a_rival = False
         self._wander = 0.0
         self._process: tuple[float, ...] | None = None
 
@@ -85,7 +87,8 @@ class ReplayBench:
                 gave_up = 1000.0 * warm_s > order.give_up_ms
             if not gave_up:
                 samples = tuple(1000.0 * process_s * self._step_factor(step) for step in order.steps)
-            taken_s += (2.0 if self.rehearses else 1.0) * sum(samples) / 1000.0
+            rehearsed_s = 0.0 if self._as_a_rival or gave_up else self.rehearsals(len(samples)) * process_s
+            taken_s += rehearsed_s + sum(samples) / 1000.0
         self._pass(taken_s)
         return Trial.model_construct(
             number=self.trials,
@@ -106,13 +109,21 @@ class ReplayBench:
 
     def time_ms(self, config: TrainingConfig, steps: int) -> tuple[float, ...] | None:
         """What a rival that knows no more than steps in a fresh process sees; None where memory runs out."""
-        self.rehearses = False
+        self._as_a_rival = True
         trial = self.measure(Order(Stage.SETTINGS, config, range(steps)))
         return trial.step_ms if trial.outcome is Outcome.OK else None
 
     def peak_bytes(self, config: TrainingConfig) -> int:
         """What a rival reads from the allocator after a trial."""
         return self._surface.peak_bytes[config]
+
+    def rehearsals(self, steps: int) -> int:
+        """As the live bench's, with as many images in turn as synthetic data has."""
+        if self.circumstances.on_cpu or not steps:
+            return 0
+        a_step = self.circumstances.effective_batch
+        images = max(_IMAGES_IN_TURN, a_step)
+        return min(steps, images // gcd(images, a_step)) - 1
 
     def release(self, config: TrainingConfig) -> None:
         """Nothing is kept."""

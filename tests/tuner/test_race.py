@@ -52,8 +52,7 @@ class Track:
         ms = 100.0 * math.exp(self._dice.gauss(0.0, self._noise) - self._gains.get(order.config, 0.0))
         failed = self._fails(order)
         steps = () if failed else tuple(order.steps)
-        # Each batch is trained on once before it is timed.
-        taken_s = _START_S + 2 * len(steps) * ms / 1000.0
+        taken_s = _START_S + (len(steps) + self.rehearsals(len(steps))) * ms / 1000.0
         self.remaining_s -= taken_s
         trial = Trial(
             number=len(self.trials) + 1,
@@ -68,6 +67,9 @@ class Track:
         )
         self.trials.append(trial)
         return trial
+
+    def rehearsals(self, steps: int) -> int:
+        return steps
 
     def release(self, config: TrainingConfig) -> None:
         """Nothing is kept."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 
 from autotune.config import TrainingConfig
 from autotune.probes.device_state import StateProbe
-from autotune.records import Compilation, Stage
+from autotune.records import Compilation, Job, Machine, ModelSpec, Stage
+from autotune.tuner.bench import LiveBench
 from autotune.tuner.order import Order
 from autotune.tuner.partial import Partial
-from autotune.tuner.session import StepAnswer
-from records import CPU
+from autotune.tuner.session import Server, StepAnswer
+from records import CPU, FACTS, H200
 
 CONFIG = TrainingConfig(batch_size=2, accumulation_steps=1)
 
@@ -45,8 +47,8 @@ class ScriptedSession:
         )
 
 
-def _taken(*times_ms: float, give_up_ms: float | None = 40.0, rehearses: bool = False) -> Partial:
-    partial = Partial(rehearses=rehearses)
+def _taken(*times_ms: float, give_up_ms: float | None = 40.0, rehearsals: int = 0) -> Partial:
+    partial = Partial(rehearsals)
     partial.take(
         ScriptedSession(*times_ms),  # type: ignore[arg-type]
         Order(Stage.SETTINGS, CONFIG, range(3), give_up_ms=give_up_ms),
@@ -77,15 +79,36 @@ def test_a_first_timed_step_that_beats_the_warm_up_was_warm_up_too() -> None:
 
 def test_on_a_gpu_a_batch_is_timed_when_it_comes_for_the_second_time() -> None:
     # As recorded on an H200: frcnn_resnet50 in fp16, whose first step on an image size takes longer than fp32's.
-    taken = _taken(1704.0, 601.0, 300.0, 500.0, 486.0, 299.0, 290.0, 295.0, give_up_ms=500.0, rehearses=True)
+    taken = _taken(1704.0, 601.0, 300.0, 500.0, 486.0, 299.0, 290.0, 295.0, give_up_ms=500.0, rehearsals=2)
     assert taken.rehearsal_ms == [500.0, 486.0]
     assert taken.step_ms == [299.0, 290.0, 295.0]
     assert taken.steps == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("machine", "effective_batch", "steps", "rehearsals"),
+    [
+        pytest.param(H200, 16, 10, 3, id="the fifth batch is the first again"),
+        pytest.param(H200, 16, 2, 1, id="fewer steps than batches"),
+        pytest.param(H200, 64, 10, 0, id="every batch is the same"),
+        pytest.param(H200, 12, 20, 15, id="sixteen batches until the images come round"),
+        pytest.param(CPU, 16, 10, 0, id="a CPU plans next to nothing"),
+    ],
+)
+def test_each_batch_is_met_once_before_it_is_timed(
+    machine: Machine, effective_batch: int, steps: int, rehearsals: int
+) -> None:
+    job = Job(model=ModelSpec(name="x"), device=machine.device_type, effective_batch=effective_batch)
+    bench = LiveBench(job, machine, None, 1.0, lambda progress: None)
+    server = cast(Server, None)  # only asked for children
+    bench.use(server, FACTS)
+    assert FACTS.images_in_turn == 64
+    assert bench.rehearsals(steps) == rehearsals
+
+
 def test_a_config_that_stalls_on_new_image_sizes_is_given_up() -> None:
     # As recorded on an H200: frcnn_mobilenet in bf16 and channels_last.
-    taken = _taken(7377.0, 7601.0, 185.0, 7758.0, 179.0, give_up_ms=400.0, rehearses=True)
+    taken = _taken(7377.0, 7601.0, 185.0, 7758.0, 179.0, give_up_ms=400.0, rehearsals=2)
     assert taken.gave_up
     assert taken.step_ms == []
     assert taken.remark == "7.8 s for the first step on an image size, 0.18 s from the second on"
@@ -103,7 +126,7 @@ def test_a_config_that_stalls_on_new_image_sizes_is_given_up() -> None:
 def test_what_does_not_stall_on_every_new_size_is_timed_to_its_end(
     times_ms: tuple[float, ...], give_up_ms: float | None
 ) -> None:
-    taken = _taken(*times_ms, give_up_ms=give_up_ms, rehearses=True)
+    taken = _taken(*times_ms, give_up_ms=give_up_ms, rehearsals=2)
     assert not taken.gave_up
     assert len(taken.step_ms) == 3
 
