@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 
 from autotune.config import SETTINGS, TrainingConfig
@@ -137,9 +138,12 @@ class Budget:
         return median(trial.step_ms) / 1000.0 if trial and trial.step_ms else self._step_s
 
     def is_too_costly_to_race(self, config: TrainingConfig) -> bool:
-        """Whether a race of a measured config cannot be paid, for its start alone: another's could be."""
+        """Whether a race of a measured config cannot be paid for its start alone: if it started as the baseline does,
+        it could be. What starts only a little later is raced as far as the budget goes, as anything is."""
+        ours, baseline = self._side(config), self._side(self._standings.baseline.config)
+        usual = replace(ours, fresh_s=min(ours.fresh_s, baseline.fresh_s))
         left_s = self._bench.remaining_s
-        return self.race([config]).least_s() > left_s >= self.race([]).least_s()
+        return self.is_costly(config) and self._race_of([ours]).least_s() > left_s >= self._race_of([usual]).least_s()
 
     def for_race_s(self, racers: Sequence[TrainingConfig]) -> float:
         """What trials leave for a race of these, or of the baseline alone."""

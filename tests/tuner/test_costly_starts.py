@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from autotune.config import Precision, TrainingConfig
 from autotune.records import Outcome, VerdictKind
-from simulated import GPU, SimulatedBench, find
+from simulated import CPU, GPU, SimulatedBench, find
 
 _COMPILING_S = 27.0
 
@@ -81,3 +83,24 @@ def test_where_only_what_starts_slowly_is_faster_the_sentence_says_so() -> None:
     assert found.recommendation.verdict.kind is VerdictKind.NOT_MEASURED
     assert "starts too slowly for a race" in found.recommendation.verdict.sentence
     assert found.recommendation.config == baseline
+
+
+@pytest.mark.parametrize("budget_s", [33.0, 34.0, 36.0])
+def test_what_starts_as_the_baseline_does_is_not_said_to_start_too_slowly(budget_s: float) -> None:
+    """A race of what is faster takes more steps than one of the baseline alone, and may go one block over."""
+
+    def step_s(config: TrainingConfig) -> float:
+        return _step_s(config, gain=1.06) / (1.5 if config.precision is Precision.BF16 else 1.0)
+
+    found = find(SimulatedBench(GPU, step_s, start_s=lambda config: 2.0, budget_s=budget_s))
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER, found.recommendation.verdict.sentence
+    assert not any("starting takes too long" in note for note in found.notes)
+
+
+def test_where_children_are_kept_for_the_race_their_starts_do_not_matter() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 1.0 / (2.0 if config.precision is Precision.BF16 else 1.0) / (1.06 if config.channels_last else 1.0)
+
+    found = find(SimulatedBench(CPU, step_s, start_s=lambda config: 2.0 + 18.0 * config.channels_last, budget_s=38.0))
+    assert not any("starting takes too long" in note for note in found.notes)
+    assert "starts too slowly" not in found.recommendation.verdict.sentence
