@@ -170,11 +170,14 @@ class Budget:
             side_s=self._objective.window_s,
         )
 
-    def remedy(self) -> str:
-        """A budget that would do for a first comparison: two trials and a race, each with its share."""
+    def remedy(self, racers: Sequence[TrainingConfig]) -> str:
+        """A budget that would do for a first comparison: two trials and a race, each with its share; and no less than
+        a race of these lacks now."""
         steps_s = (self._passes * len(self.steps) + 2) * self._step_s
         trials_s = 2.0 * (max(self._overheads_s.values()) + steps_s)
-        enough_s = math.ceil(1.2 * max(trials_s + self.race([]).least_s(), trials_s / (1.0 - _RACE_SHARE)))
+        enough_s = 1.2 * max(trials_s + self.race([]).least_s(), trials_s / (1.0 - _RACE_SHARE))
+        lacking_s = self.race(racers).least_s() - self._bench.remaining_s
+        enough_s = math.ceil(max(enough_s, self.total_s + 1.2 * lacking_s))
         return f"--budget {enough_s}s would do for a first comparison"
 
     def enough_s(self, race_s: float, spent_s: float, *, cut_short: bool) -> int:

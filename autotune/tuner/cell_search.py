@@ -303,7 +303,8 @@ class _Run:
             if reason is not None:
                 self.standings.unsound.add(config.arithmetic)
                 self.notes.append(f"{_words(config)}: {reason}")
-                self._choose(config)
+            # The check may have taken longer than expected: what starts slowly is raced only if it still can be.
+            self._choose(config)
 
     def _due(self, racers: Sequence[TrainingConfig]) -> list[TrainingConfig]:
         """Those whose losses are yet to be held against fp32's."""
@@ -427,12 +428,12 @@ class _Run:
         spent_s = self.budget.total_s - self.bench.remaining_s + self.budget.checks_s(self.unchecked)
         if self.racers or self.space.settings_fixed:
             result = self.budget.race(self.racers).run(
-                remedy=self.budget.remedy(),
+                remedy=self.budget.remedy(self.racers),
                 budget_for=lambda race_s: self.budget.enough_s(race_s, spent_s, cut_short=bool(self.not_tried)),
             )
             candidate = self.standings.trials[result.candidate]
             return result, self.objective.recommended(result, self.standings.trials[baseline], candidate)
-        sentence = f"No verdict: the budget left no time to measure another setting; {self.budget.remedy()}."
+        sentence = f"No verdict: the budget left no time to measure another setting; {self.budget.remedy([])}."
         if self.standings.unraceable:
             sentence = (
                 "No verdict: nothing that there was time for looked faster than your baseline, which stands; a larger "
