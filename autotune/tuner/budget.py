@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean, median
 
 from autotune.config import SETTINGS, TrainingConfig
@@ -26,6 +27,8 @@ _TIMED_SHARE, _MANY_STEPS = 0.25, 16
 _RACE_SHARE = 0.35
 # Steps of a start that a check of the numerics does without.
 _WARM_UP_STEPS = 3
+# A start that takes this many times the baseline's may be left out of the race for that.
+_COSTLY_TIMES = 3.0
 # No answer for this many times the baseline's slowest step: a timeout.
 _STALLED = 3.0
 _STALLED_AT_LEAST_S = {"cpu": 20.0, "cuda": 60.0}
@@ -119,9 +122,14 @@ class Budget:
         return median(trial.step_ms) / 1000.0 if trial and trial.step_ms else self._step_s
 
     def is_too_costly_to_race(self, config: TrainingConfig) -> bool:
-        """Whether a race of a measured config cannot be paid, for its start alone: another's could be."""
+        """Whether a race of a measured config cannot be paid for its start alone: if it started as the baseline does,
+        it could be. What starts only a little later is raced as far as the budget goes, as anything is."""
+        ours, baseline = self._side(config), self._side(self._standings.baseline.config)
+        if ours.fresh_s <= _COSTLY_TIMES * baseline.fresh_s:
+            return False
+        usual = replace(ours, fresh_s=baseline.fresh_s)
         left_s = self._bench.remaining_s
-        return self.race([config]).least_s() > left_s >= self.race([]).least_s()
+        return self._race_of([ours]).least_s() > left_s >= self._race_of([usual]).least_s()
 
     def for_race_s(self, racers: Sequence[TrainingConfig]) -> float:
         """What trials leave for a race of these, or of the baseline alone."""
@@ -148,11 +156,14 @@ class Budget:
             side_s=self._objective.window_s,
         )
 
-    def remedy(self) -> str:
-        """A budget that would do for a first comparison: two trials and a race, each with its share."""
+    def remedy(self, racers: Sequence[TrainingConfig]) -> str:
+        """A budget that would do for a first comparison: two trials and a race, each with its share; and no less than
+        a race of these lacks now."""
         steps_s = (self._in_all(len(self.steps)) + 2) * self._step_s
         trials_s = 2.0 * (max(self._overheads_s.values()) + steps_s)
-        enough_s = math.ceil(1.2 * max(trials_s + self.race([]).least_s(), trials_s / (1.0 - _RACE_SHARE)))
+        enough_s = 1.2 * max(trials_s + self.race([]).least_s(), trials_s / (1.0 - _RACE_SHARE))
+        lacking_s = self.race(racers).least_s() - self._bench.remaining_s
+        enough_s = math.ceil(max(enough_s, self.total_s + 1.2 * lacking_s))
         return f"--budget {enough_s}s would do for a first comparison"
 
     def enough_s(self, race_s: float, spent_s: float, *, cut_short: bool) -> int:

@@ -301,7 +301,8 @@ class _Run:
             if reason is not None:
                 self.standings.unsound.add(config.arithmetic)
                 self.notes.append(f"{_words(config)}: {reason}")
-                self._choose(config)
+            # The check may have taken longer than expected: what starts slowly is raced only if it still can be.
+            self._choose(config)
 
     def _due(self, racers: Sequence[TrainingConfig]) -> list[TrainingConfig]:
         """Those whose losses are yet to be held against fp32's."""
@@ -313,14 +314,18 @@ class _Run:
         return [reference(self.baseline.config), *due] if due and self.plain is None else due
 
     def _tell_of_stalls(self) -> None:
-        """What gave up since every new image size cost it a stall."""
+        """What gave up since every new image size cost it a stall, and is faster than the baseline otherwise."""
         usual_ms = self.baseline.step_ms[0]
-        stalled = [trial for trial in self.standings.trials.values() if trial.gave_up and trial.detail]
-        if stalled:
+        stalled = [
+            trial
+            for trial in self.standings.trials.values()
+            if _stalled(trial) and trial.config.arithmetic not in self.standings.unsound
+        ]
+        faster = [(trial, usual_ms / trial.warmup_ms[-1]) for trial in stalled if trial.warmup_ms[-1] < usual_ms]
+        if faster:
             each = "; ".join(
-                f"{trial.config.label()} ({trial.detail}, then {usual_ms / trial.warmup_ms[-1]:.2f}x as fast as your "
-                "baseline)"
-                for trial in stalled
+                f"{trial.config.label()} ({trial.detail}, then {ratio:.2f}x as fast as your baseline)"
+                for trial, ratio in faster
             )
             where = "worth a try where images have few sizes and training is long"
             self.notes.append(f"given up for stalls on new image sizes, {where}: {each}")
@@ -425,25 +430,33 @@ class _Run:
         spent_s = self.budget.total_s - self.bench.remaining_s + self.budget.checks_s(self.unchecked)
         if self.racers or self.space.settings_fixed:
             result = self.budget.race(self.racers).run(
-                remedy=self.budget.remedy(),
+                remedy=self.budget.remedy(self.racers),
                 budget_for=lambda race_s: self.budget.enough_s(race_s, spent_s, cut_short=bool(self.not_tried)),
             )
             candidate = self.standings.trials[result.candidate]
             return result, self.objective.recommended(result, self.standings.trials[baseline], candidate)
-        sentence = f"No verdict: the budget left no time to measure another setting; {self.budget.remedy()}."
-        if self.standings.unraceable:
+        sentence = f"No verdict: the budget left no time to measure another setting; {self.budget.remedy([])}."
+        if self.faster_but_slow_to_start:
+            sentence = "No verdict: what leads starts too slowly for a race within the budget; your baseline stands."
+        elif self.standings.unraceable:
             sentence = (
                 "No verdict: nothing that there was time for looked faster than your baseline, which stands; a larger "
                 "--budget tries more."
             )
-        if self.faster_but_slow_to_start:
-            sentence = "No verdict: what leads starts too slowly for a race within the budget; your baseline stands."
         elif not self.not_tried:
             sentence = "No verdict: no other setting could be timed here; your baseline stands."
-            if any(trial.gave_up for trial in self.standings.trials.values()):
-                behind = f"{_GIVE_UP * self.objective.patience - 1.0:.0%}"
-                sentence = f"No verdict: all that trains was given up, {behind} or more behind; your baseline stands."
+            given_up = [trial for trial in self.standings.trials.values() if trial.gave_up]
+            behind = f"{_GIVE_UP * self.objective.patience - 1.0:.0%} or more behind"
+            stalls = "for stalls on new image sizes"
+            if reasons := sorted({stalls if _stalled(trial) else behind for trial in given_up}):
+                why = " or ".join(reasons)
+                sentence = f"No verdict: all that trains was given up, {why}; your baseline stands."
         return Verdict(kind=VerdictKind.NOT_MEASURED, candidate=baseline, sentence=sentence), baseline
+
+
+def _stalled(trial: Trial) -> bool:
+    """Whether a trial was given up for stalls, and not for its speed."""
+    return trial.gave_up and bool(trial.detail)
 
 
 def _words(config: TrainingConfig) -> str:

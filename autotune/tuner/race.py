@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, stdev
 
 from autotune.config import TrainingConfig
@@ -71,14 +72,14 @@ class Race:
         self._dice = random.Random(bench.seed)
 
     def least_s(self) -> float:
-        """What a verdict takes at least."""
-        return MIN_BLOCKS * self._final_s(self.width, fresh=not self.bench.keeps_sessions)
+        """What a verdict takes at least: that of the first candidate."""
+        return MIN_BLOCKS * self._final_s(self.candidates[:1], self.width, fresh=not self.bench.keeps_sessions)
 
     def most_s(self) -> float:
         """What the longest final takes, and with it the first heats."""
         wide = max(self.width, _FRESH_STEPS)
         heats_s = self._block_s(self.candidates, wide, fresh=True) if len(self.candidates) > 1 else 0.0
-        return LOOKS[0] * heats_s + _BLOCKS_AT_MOST * self._final_s(wide, fresh=True)
+        return LOOKS[0] * heats_s + _BLOCKS_AT_MOST * self._final_s(self.candidates, wide, fresh=True)
 
     def run(self, *, remedy: str, budget_for: Callable[[float], int]) -> Verdict:
         """Race within what is left of the budget; remedy: what to tell the user where that is too little. budget_for:
@@ -92,7 +93,7 @@ class Race:
         ranking, failed = self._heats(plan)
         heats_s = before_s - self.bench.remaining_s
         for place, candidate in enumerate(ranking):
-            blocks = self._blocks_left(plan)
+            blocks = self._blocks_left(candidate, plan)
             if place > 0 and blocks < MIN_BLOCKS:
                 break
             gains, failed = self._final(candidate, blocks, plan)
@@ -104,7 +105,7 @@ class Race:
                     gains,
                     remedy=remedy,
                     measure=self.measure,
-                    would_do=lambda blocks: self._would_do(blocks, plan, heats_s, budget_for),
+                    would_do=partial(self._would_do, candidate, plan, heats_s, budget_for),
                 )
             if of_baseline:
                 return _lost(candidate.config, failed)
@@ -119,7 +120,7 @@ class Race:
         for block in range(plan.heats):
             if heats.are_decided:
                 break
-            reserve_s = self._final_s(plan.width, fresh=True) * _FRESH_BLOCKS_AT_LEAST
+            reserve_s = self._final_s(heats.running, plan.width, fresh=True) * _FRESH_BLOCKS_AT_LEAST
             heats.take(self._block(Stage.HEATS, heats.running, block, plan, reserve_s))
         return heats.ranking(), heats.failed
 
@@ -129,7 +130,7 @@ class Race:
         How many blocks it takes, and after which of them it may end, is fixed before the first."""
         gains: list[float] = []
         for block in range(blocks):
-            reserve_s = (blocks - block) * self._final_s(plan.width, fresh=plan.fresh)
+            reserve_s = (blocks - block) * self._final_s([candidate], plan.width, fresh=plan.fresh)
             (_, theirs), (_, ours) = self._block(Stage.RACE, (self.baseline, candidate), self._blocks, plan, reserve_s)
             self._blocks += 1
             for trial in (theirs, ours):
@@ -162,16 +163,19 @@ class Race:
             trials[place] = self.bench.measure(order)
         return [(side, trials[place]) for place, side in enumerate(sides)]
 
-    def _would_do(self, blocks: int, plan: _Plan, heats_s: float, budget_for: Callable[[float], int]) -> str:
+    def _would_do(
+        self, candidate: Side, plan: _Plan, heats_s: float, budget_for: Callable[[float], int], blocks: int
+    ) -> str:
         """How to get so many blocks."""
         if blocks > _BLOCKS_AT_MOST:
             return f"it would take some {blocks} blocks, of {_BLOCKS_AT_MOST} at most: only a quieter machine helps"
-        race_s = heats_s + blocks * self._final_s(plan.width, fresh=plan.fresh)
+        race_s = heats_s + blocks * self._final_s([candidate], plan.width, fresh=plan.fresh)
         return f"--budget {budget_for(race_s)}s would do, for {blocks} blocks"
 
-    def _final_s(self, width: int, *, fresh: bool) -> float:
-        """What a block of the final takes, at most."""
-        slowest = max(self.candidates, key=lambda side: self._block_s([side], width, fresh=fresh))
+    def _final_s(self, candidates: Sequence[Side], width: int, *, fresh: bool) -> float:
+        """What a block of the final takes, at most, whichever of these runs it: one that starts slowly costs the others
+        no block."""
+        slowest = max(candidates, key=lambda side: self._block_s([side], width, fresh=fresh))
         return self._block_s((self.baseline, slowest), width, fresh=fresh)
 
     def _block_s(self, sides: Sequence[Side], width: int, *, fresh: bool) -> float:
@@ -179,8 +183,8 @@ class Race:
         steps = width + (self.bench.rehearsals(width) if fresh else 0)
         return sum(steps * side.step_s + (side.fresh_s if fresh else 0.0) for side in sides)
 
-    def _blocks_left(self, plan: _Plan) -> int:
-        affordable = int(self.bench.remaining_s / self._final_s(plan.width, fresh=plan.fresh))
+    def _blocks_left(self, candidate: Side, plan: _Plan) -> int:
+        affordable = int(self.bench.remaining_s / self._final_s([candidate], plan.width, fresh=plan.fresh))
         if affordable == MIN_BLOCKS - 1:
             # One block over the budget is a small price for having a verdict at all.
             affordable = MIN_BLOCKS
@@ -193,13 +197,14 @@ class Race:
         through the race only where time is short; then it is between two, since memory for more is not there."""
         left_s = self.bench.remaining_s
         wide = max(self.width, _FRESH_STEPS)
-        heats_s = left_s - _FRESH_BLOCKS_AT_LEAST * self._final_s(wide, fresh=True)
         for count in range(len(self.candidates), 1, -1):
-            affordable = int(heats_s / self._block_s(self.candidates[:count], wide, fresh=True))
+            running = self.candidates[:count]
+            heats_s = left_s - _FRESH_BLOCKS_AT_LEAST * self._final_s(running, wide, fresh=True)
+            affordable = int(heats_s / self._block_s(running, wide, fresh=True))
             if affordable >= LOOKS[0]:
                 return _Plan(max(look for look in LOOKS if look <= affordable), count, wide, fresh=True)
         for width in (wide, self.width):
-            if _FRESH_BLOCKS_AT_LEAST * self._final_s(width, fresh=True) <= left_s:
+            if _FRESH_BLOCKS_AT_LEAST * self._final_s(self.candidates[:1], width, fresh=True) <= left_s:
                 return _Plan(0, 0, width, fresh=True)
         return _Plan(0, 0, self.width, fresh=not self.bench.keeps_sessions)
 

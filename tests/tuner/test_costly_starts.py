@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
 from autotune.config import Precision, TrainingConfig
-from autotune.records import VerdictKind
-from simulated import GPU, SimulatedBench, find
+from autotune.records import Stage, Trial, VerdictKind
+from autotune.tuner.order import Order
+from simulated import CPU, GPU, SimulatedBench, find
 
 _COMPILING_S = 27.0
 
@@ -69,3 +74,61 @@ def test_where_only_what_starts_slowly_is_faster_the_sentence_says_so() -> None:
     assert found.recommendation.verdict.kind is VerdictKind.NOT_MEASURED
     assert "starts too slowly for a race" in found.recommendation.verdict.sentence
     assert found.recommendation.config == baseline
+
+
+@pytest.mark.parametrize("budget_s", [33.0, 34.0, 36.0])
+def test_what_starts_as_the_baseline_does_is_not_said_to_start_too_slowly(budget_s: float) -> None:
+    """A race of what is faster takes more steps than one of the baseline alone, and may go one block over."""
+
+    def step_s(config: TrainingConfig) -> float:
+        return _step_s(config, gain=1.06) / (1.5 if config.precision is Precision.BF16 else 1.0)
+
+    found = find(SimulatedBench(GPU, step_s, start_s=lambda config: 2.0, budget_s=budget_s))
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER, found.recommendation.verdict.sentence
+    assert not any("starting takes too long" in note for note in found.notes)
+
+
+def test_where_children_are_kept_for_the_race_their_starts_do_not_matter() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 1.0 / (2.0 if config.precision is Precision.BF16 else 1.0) / (1.06 if config.channels_last else 1.0)
+
+    found = find(SimulatedBench(CPU, step_s, start_s=lambda config: 2.0 + 18.0 * config.channels_last, budget_s=38.0))
+    assert not any("starting takes too long" in note for note in found.notes)
+    assert "starts too slowly" not in found.recommendation.verdict.sentence
+
+
+@pytest.mark.parametrize("budget_s", [240.0, 280.0, 340.0])
+def test_what_starts_slowly_costs_the_race_of_the_others_no_block(budget_s: float) -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return _step_s(config, gain=0.96)
+
+    bench = SimulatedBench(GPU, step_s, start_s=_start_s, budget_s=budget_s, noise=0.03)
+    found = find(bench)
+    assert not found.recommendation.verdict.candidate.channels_last
+    assert len(found.recommendation.verdict.log_ratios) >= 5, "what was left did for as many"
+
+
+class SlowlyChecked(SimulatedBench):
+    """As where the GradScaler leaves out many updates: the numerics check takes longer than any trial tells."""
+
+    def measure(self, order: Order) -> Trial:
+        trial = super().measure(order)
+        if order.stage is Stage.NUMERICS:
+            self.remaining_s -= 30.0
+        return trial
+
+
+def test_what_a_check_leaves_no_time_to_race_gives_way_to_what_can_be_raced() -> None:
+    bench = SlowlyChecked(GPU, lambda config: _step_s(config, gain=1.2), start_s=_start_s, budget_s=270.0)
+    found = find(bench)
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER, found.recommendation.verdict.sentence
+    assert not found.recommendation.config.channels_last
+    assert any("starting takes too long for a race" in note for note in found.notes)
+
+
+def test_a_budget_that_would_do_is_larger_than_the_one_that_did_not() -> None:
+    bench = SlowlyChecked(GPU, lambda config: _step_s(config, gain=1.2), start_s=_start_s, budget_s=186.0)
+    sentence = find(bench).recommendation.verdict.sentence
+    advised = re.search(r"--budget (\d+)s", sentence)
+    assert advised, sentence
+    assert int(advised[1]) > 186
