@@ -8,7 +8,7 @@ from itertools import groupby
 from statistics import fmean, median, quantiles
 
 from autotune.config import TrainingConfig
-from autotune.records import Outcome, RunRecord, Stage, Status, Trial
+from autotune.records import Outcome, RunRecord, Stage, Status, Trial, VerdictKind
 from autotune.reports.drift import warning
 
 __all__ = ["caveats", "company", "is_unsettled"]
@@ -20,6 +20,8 @@ _FEW_BLOCKS = 5
 _WIDE_INTERVAL = 0.1
 # What pays for itself by the so manieth step on an image size is not worth a word.
 _STEPS_TO_PAY = 4
+# Nor is what a step on a new size takes longer by less than this share of a step: steps differ by as much.
+_NEW_SIZE_SHARE = 0.1
 # Halves of a trial need this many samples between them before a difference means anything.
 _SAMPLES_TO_SETTLE = 8
 
@@ -146,19 +148,23 @@ def _tally(trials: Sequence[Trial]) -> str:
 
 
 def _new_sizes(record: RunRecord) -> list[str]:
-    """What the recommended config loses on batches of image sizes that a process meets for the first time."""
-    if record.recommendation is None or record.recommendation.config == record.baseline:
+    """What the recommended config loses on batches of image sizes that a process meets for the first time. What is not
+    surely faster pays for nothing, and where the detector makes one size of all images none is new."""
+    found = record.recommendation
+    if found is None or found.config == record.baseline or found.verdict.kind is not VerdictKind.FASTER:
         return []
-    ours = _mean(record, record.recommendation.config, lambda trial: trial.new_batch_ms)
+    if record.workload is not None and record.workload.input_sizes == 1:
+        return []
+    ours = _mean(record, found.config, lambda trial: trial.new_batch_ms)
     theirs = _mean(record, record.baseline, lambda trial: trial.new_batch_ms)
-    our_step = _mean(record, record.recommendation.config, lambda trial: fmean(trial.step_ms))
+    our_step = _mean(record, found.config, lambda trial: fmean(trial.step_ms))
     their_step = _mean(record, record.baseline, lambda trial: fmean(trial.step_ms))
     if ours is None or theirs is None or our_step is None or their_step is None or our_step >= their_step:
         return []
     steps = math.ceil((ours - theirs) / (their_step - our_step))
-    if steps < _STEPS_TO_PAY:
+    if steps < _STEPS_TO_PAY or ours - theirs < _NEW_SIZE_SHARE * our_step:
         return []
-    slower = f"{ours:.0f} ms longer than the next ones, {theirs:.0f} ms with your baseline"
+    slower = f"{ours:.0f} ms longer than the next ones, {max(0.0, theirs):.0f} ms with your baseline"
     met = "The verdict is of image sizes that were met before: the first step on one takes"
     return [f"{met} {slower}, which pays once it has come {steps} times."]
 

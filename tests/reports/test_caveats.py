@@ -6,7 +6,7 @@ import pytest
 
 from autotune.records import DeviceState, Recommended
 from autotune.reports.caveats import caveats, is_unsettled
-from records import BASELINE, BF16, disturbed, faster, ok, race, run_record, verdict
+from records import BASELINE, BF16, FACTS, disturbed, faster, ok, race, run_record, verdict
 
 
 def test_an_undisturbed_run_has_none():
@@ -75,3 +75,36 @@ def test_repeats_are_told_with_what_they_helped():
     assert "2 disturbed trials were measured again, 1 of them less disturbed: those stand in for the first ones." in (
         caveats(run_record(trials))
     )
+
+
+def _on_new_sizes(extra_ms: float, ratio: float = 1.3, sizes: int | None = 300) -> list[str]:
+    """Of a race whose candidate takes longer by that for the first step on each of three batches."""
+    first_ms = {BASELINE: 100.0, BF16: 100.0 / ratio + extra_ms}
+    trials = [
+        trial.model_copy(update={"rehearsal_ms": (first_ms[trial.config],) * 3})
+        for trial in race(BF16, 100.0, 100.0 / ratio, blocks=8)
+    ]
+    found = Recommended(config=BF16, verdict=verdict(BF16, ratio, 8))
+    facts = FACTS.model_copy(update={"input_sizes": sizes})
+    told = caveats(run_record(trials, workload=facts, recommendation=found))
+    return [sentence for sentence in told if "met before" in sentence]
+
+
+def test_what_new_image_sizes_cost_is_told():
+    (told,) = _on_new_sizes(200.0)
+    assert "the first step on one takes 195 ms longer than the next ones, 0 ms with your baseline" in told
+    assert told.endswith("which pays once it has come 9 times.")
+    assert _on_new_sizes(200.0, sizes=None) == [told], "as in records that do not tell how many sizes there are"
+
+
+@pytest.mark.parametrize(
+    ("extra_ms", "ratio", "sizes"),
+    [
+        pytest.param(200.0, 1.3, 1, id="no size is new"),
+        pytest.param(200.0, 1.005, 300, id="a tie pays for nothing"),
+        pytest.param(8.0, 1.05, 300, id="as steps differ"),
+        pytest.param(40.0, 1.3, 300, id="it pays soon"),
+    ],
+)
+def test_what_new_image_sizes_cost_is_not_told_where_it_is_not_so_or_does_not_matter(extra_ms, ratio, sizes):
+    assert _on_new_sizes(extra_ms, ratio, sizes) == []
