@@ -8,7 +8,7 @@ from dataclasses import replace
 from statistics import fmean, median
 
 from autotune.config import SETTINGS, TrainingConfig
-from autotune.records import Outcome, Trial
+from autotune.records import Outcome, Stage, Trial
 from autotune.tuner.bench import Bench
 from autotune.tuner.numerics import STEPS
 from autotune.tuner.objective import Objective
@@ -66,6 +66,9 @@ class Budget:
             a_step_s = fmean(trial.step_ms) / 1000.0 if trial.step_ms else 0.0
             taken_s = trial.duration_s - self._in_all(len(trial.step_ms)) * a_step_s
             self._overheads_s[trial.config] = max(0.0, taken_s)
+        elif trial.outcome is Outcome.OK and trial.stage is Stage.MEMORY and self._standings.trials:
+            # A probe compiles as a trial does; the first batch, twice, is what it leaves out.
+            self._overheads_s.setdefault(trial.config, trial.duration_s + 2 * self._step_s)
 
     def _in_all(self, steps: int) -> int:
         """Steps of a fresh child that times so many, but for its warm-up."""

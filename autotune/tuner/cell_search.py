@@ -180,6 +180,9 @@ class _Run:
             known = size in cell.memory.peaks or size in cell.memory.failed
             if size < below and not known and len(cell.memory.peaks) < len(_PROBED):
                 watched = cell is self.own_cell
+                # The first probe may have shown how slowly the cell starts.
+                if not watched and not self._affordable(cell.settings):
+                    return
                 trial = self._measure(Stage.MEMORY, self._at(cell, size), range(0), watch_tensors=watched)
                 cell.take(trial)
                 self.tensors.take(trial)

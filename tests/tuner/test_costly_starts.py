@@ -132,3 +132,14 @@ def test_a_budget_that_would_do_is_larger_than_the_one_that_did_not() -> None:
     advised = re.search(r"--budget (\d+)s", sentence)
     assert advised, sentence
     assert int(advised[1]) > 186
+
+
+def test_near_the_limit_of_memory_the_first_probe_tells_a_slow_start() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return _step_s(config, gain=1.06)
+
+    bench = SimulatedBench(GPU, step_s, start_s=_start_s, budget_s=120.0, memory_limit_bytes=20_000)
+    found = find(bench)
+    slow = [trial for trial in bench.trials if trial.config.channels_last]
+    assert [trial.stage for trial in slow] == [Stage.MEMORY]
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER, found.recommendation.verdict.sentence
