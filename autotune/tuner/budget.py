@@ -160,14 +160,17 @@ class Budget:
         )
 
     def remedy(self, racers: Sequence[TrainingConfig]) -> str:
-        """A budget that would do for a first comparison: two trials and a race, each with its share; and no less than
-        a race of these lacks now."""
+        """A budget that would do for a first comparison: two trials and a race, each with its share; and no less than a
+        race of these lacks now, or, where there are none, one more trial."""
         steps_s = (self._in_all(len(self.steps)) + 2) * self._step_s
-        trials_s = 2.0 * (max(self._overheads_s.values()) + steps_s)
-        enough_s = 1.2 * max(trials_s + self.race([]).least_s(), trials_s / (1.0 - _RACE_SHARE))
-        lacking_s = self.race(racers).least_s() - self._bench.remaining_s
-        enough_s = math.ceil(max(enough_s, self.total_s + 1.2 * lacking_s))
-        return f"--budget {enough_s}s would do for a first comparison"
+        trial_s = max(self._overheads_s.values()) + steps_s
+        lacks_s = self.race(racers).least_s() if racers else trial_s + self.for_race_s([])
+        enough_s = max(
+            1.2 * (2.0 * trial_s + self.race([]).least_s()),
+            1.2 * 2.0 * trial_s / (1.0 - _RACE_SHARE),
+            self.total_s + 1.2 * (lacks_s - self._bench.remaining_s),
+        )
+        return f"--budget {math.ceil(enough_s)}s would do for a first comparison"
 
     def enough_s(self, race_s: float, spent_s: float, *, cut_short: bool) -> int:
         """A budget that leaves the race so much, if the search takes what it took; one that was cut short takes all but

@@ -126,12 +126,24 @@ def test_what_a_check_leaves_no_time_to_race_gives_way_to_what_can_be_raced() ->
     assert any("starting takes too long for a race" in note for note in found.notes)
 
 
-def test_a_budget_that_would_do_is_larger_than_the_one_that_did_not() -> None:
-    bench = SlowlyChecked(GPU, lambda config: _step_s(config, gain=1.2), start_s=_start_s, budget_s=186.0)
+def _fails(config: TrainingConfig) -> Outcome:
+    return Outcome.OK if config == TrainingConfig.baseline(GPU) else Outcome.CRASHED
+
+
+@pytest.mark.parametrize(
+    "bench",
+    [
+        SlowlyChecked(GPU, lambda config: _step_s(config, gain=1.2), start_s=_start_s, budget_s=186.0),
+        SimulatedBench(GPU, lambda config: 0.2, start_s=lambda config: 2.0, budget_s=80.0, fails=_fails),
+    ],
+    ids=["no time to race", "no time for one more trial"],
+)
+def test_a_budget_that_would_do_is_larger_than_the_one_that_did_not(bench: SimulatedBench) -> None:
+    budget_s = bench.remaining_s
     sentence = find(bench).recommendation.verdict.sentence
     advised = re.search(r"--budget (\d+)s", sentence)
     assert advised, sentence
-    assert int(advised[1]) > 186
+    assert int(advised[1]) > budget_s
 
 
 def test_near_the_limit_of_memory_the_first_probe_tells_a_slow_start() -> None:
