@@ -37,7 +37,7 @@ def record_grid(
         where = circumstances(job, server.machine)
         workload = server.prepare(job)
         bench = LiveBench(job, server.machine, None, math.inf, lambda progress: None)
-        bench.use(server)
+        bench.use(server, workload)
         complete = False
         try:
             _measure(bench, Space(where, request.baseline), rounds, range(math.ceil(steps / rounds)), say)
