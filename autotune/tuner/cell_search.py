@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
 from statistics import median
 
 from autotune.config import Knob, TrainingConfig
@@ -20,7 +19,7 @@ from autotune.tuner.cell import Cell
 from autotune.tuner.extra_search import CELLS_AT_MOST, try_extra_knobs
 from autotune.tuner.ladder import Ladder
 from autotune.tuner.memory_fit import MemoryFit
-from autotune.tuner.numerics import STEPS, is_reduced, objection, reference
+from autotune.tuner.numerics import STEPS, Guard
 from autotune.tuner.objective import Objective
 from autotune.tuner.order import Order
 from autotune.tuner.outlook import Outlook
@@ -29,6 +28,7 @@ from autotune.tuner.search import Findings
 from autotune.tuner.space import Space
 from autotune.tuner.standings import Standings
 from autotune.tuner.tensor_limit import TensorLimit
+from autotune.tuner.unraced import no_verdict, of_stalls
 
 __all__ = ["CellSearch"]
 
@@ -77,15 +77,13 @@ class _Run:
         self.standings = Standings(objective, self.limit_bytes)
         self.budget = Budget(bench, self.standings, objective)
         self.racers: list[TrainingConfig] = []
-        self.plain: Trial | None = None  # fp32's losses
-        self.checked: set[object] = set()  # arithmetic whose losses were held against them
         self.faster_but_slow_to_start = False
-        self.unchecked: list[TrainingConfig] = []  # for want of time
         self.not_tried: list[TrainingConfig] = []
         self.notes: list[str] = []
 
     def findings(self) -> Findings:
         self.baseline = self._measure_baseline()
+        self.guard = Guard(self.baseline.config)
         self.standings.begin(self.baseline)
         self.sizes = [config.batch_size for config in self.space.ladder(self.baseline.config)]
         self._leave_out_what_cannot_be_indexed()
@@ -258,7 +256,7 @@ class _Run:
         return peak * self.sizes[0] / self.baseline.config.batch_size > _FAR_FROM_LIMIT * self.limit_bytes
 
     def _affordable(self, config: TrainingConfig) -> bool:
-        return self.budget.affords_trial(config, self.racers, self._checks(self._due(self.racers[:1])))
+        return self.budget.affords_trial(config, self.racers, self.guard.trainings(self.guard.due(self.racers[:1])))
 
     def _try(self, cell: Cell, config: TrainingConfig, stage: Stage) -> Trial | None:
         """Measure a config where the budget has room for it beside the race."""
@@ -291,47 +289,25 @@ class _Run:
 
     def _leave_out_the_unsound(self) -> None:
         """Hold the losses of each reduced precision that would race against fp32's, and go on without what fails."""
-        while due := self._due(self.racers):
+        while due := self.guard.due(self.racers):
             config = due[0]
-            checks = self._checks([config])
-            self.checked.add(config.arithmetic)
-            if not self.budget.affords_checks(checks, self.racers):
-                self.unchecked += checks
+            if not self.budget.affords_checks(self.guard.trainings([config]), self.racers):
+                self.guard.leave_unchecked(config)
                 self.notes.append(f"numerics: the budget left no time to check {_words(config)} against fp32")
                 continue
-            self.plain = self.plain or self._losses(reference(self.baseline.config))
-            reason = objection(self._losses(config), self.plain)
+            reason = self.guard.check(config, self._losses)
             if reason is not None:
                 self.standings.unsound.add(config.arithmetic)
                 self.notes.append(f"{_words(config)}: {reason}")
             # The check may have taken longer than expected: what starts slowly is raced only if it still can be.
             self._choose(config)
 
-    def _due(self, racers: Sequence[TrainingConfig]) -> list[TrainingConfig]:
-        """Those whose losses are yet to be held against fp32's."""
-        known = {self.baseline.config.arithmetic, *self.checked}
-        return [config for config in racers if is_reduced(config) and config.arithmetic not in known]
-
-    def _checks(self, due: list[TrainingConfig]) -> list[TrainingConfig]:
-        """What must train for the losses of these to be held against fp32's."""
-        return [reference(self.baseline.config), *due] if due and self.plain is None else due
-
     def _tell_of_stalls(self) -> None:
-        """What gave up since every new image size cost it a stall, and is faster than the baseline otherwise."""
-        usual_ms = self.baseline.step_ms[0]
-        stalled = [
-            trial
-            for trial in self.standings.trials.values()
-            if _stalled(trial) and trial.config.arithmetic not in self.standings.unsound
+        sound = [
+            each for each in self.standings.trials.values() if each.config.arithmetic not in self.standings.unsound
         ]
-        faster = [(trial, usual_ms / trial.warmup_ms[-1]) for trial in stalled if trial.warmup_ms[-1] < usual_ms]
-        if faster:
-            each = "; ".join(
-                f"{trial.config.label()} ({trial.detail}, then {ratio:.2f}x as fast as your baseline)"
-                for trial, ratio in faster
-            )
-            where = "worth a try where images have few sizes and training is long"
-            self.notes.append(f"given up for stalls on new image sizes, {where}: {each}")
+        if note := of_stalls(sound, self.baseline.step_ms[0]):
+            self.notes.append(note)
 
     def _losses(self, config: TrainingConfig) -> Trial:
         return self._measure(Stage.NUMERICS, config, range(STEPS))
@@ -430,7 +406,7 @@ class _Run:
 
     def _decide(self) -> tuple[Verdict, TrainingConfig]:
         baseline = self.baseline.config
-        spent_s = self.budget.total_s - self.bench.remaining_s + self.budget.checks_s(self.unchecked)
+        spent_s = self.budget.total_s - self.bench.remaining_s + self.budget.checks_s(self.guard.unchecked)
         if self.racers or self.space.settings_fixed:
             result = self.budget.race(self.racers).run(
                 remedy=self.budget.remedy(self.racers),
@@ -438,28 +414,15 @@ class _Run:
             )
             candidate = self.standings.trials[result.candidate]
             return result, self.objective.recommended(result, self.standings.trials[baseline], candidate)
-        sentence = f"No verdict: the budget left no time to measure another setting; {self.budget.remedy([])}."
-        if self.faster_but_slow_to_start:
-            sentence = "No verdict: what leads starts too slowly for a race within the budget; your baseline stands."
-        elif self.standings.unraceable:
-            sentence = (
-                "No verdict: nothing that there was time for looked faster than your baseline, which stands; a larger "
-                "--budget tries more."
-            )
-        elif not self.not_tried:
-            sentence = "No verdict: no other setting could be timed here; your baseline stands."
-            given_up = [trial for trial in self.standings.trials.values() if trial.gave_up]
-            behind = f"{_GIVE_UP * self.objective.patience - 1.0:.0%} or more behind"
-            stalls = "for stalls on new image sizes"
-            if reasons := sorted({stalls if _stalled(trial) else behind for trial in given_up}):
-                why = " or ".join(reasons)
-                sentence = f"No verdict: all that trains was given up, {why}; your baseline stands."
+        sentence = no_verdict(
+            self.standings.trials.values(),
+            leader_unraced=self.faster_but_slow_to_start,
+            some_unraced=bool(self.standings.unraceable),
+            some_untried=bool(self.not_tried),
+            behind=_GIVE_UP * self.objective.patience - 1.0,
+            remedy=self.budget.remedy([]),
+        )
         return Verdict(kind=VerdictKind.NOT_MEASURED, candidate=baseline, sentence=sentence), baseline
-
-
-def _stalled(trial: Trial) -> bool:
-    """Whether a trial was given up for stalls, and not for its speed."""
-    return trial.gave_up and bool(trial.detail)
 
 
 def _words(config: TrainingConfig) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from statistics import fmean
 
 from autotune.config import MatmulPrecision, OptimizerImplementation, Precision, TrainingConfig
 from autotune.records import Outcome, Trial
 
-__all__ = ["STEPS", "is_reduced", "objection", "reference"]
+__all__ = ["STEPS", "Guard", "is_reduced", "objection", "reference"]
 
 # Optimizer steps, with updates that count, on the same seeded batches.
 STEPS = 6
@@ -48,3 +49,31 @@ def objection(ours: Trial, plain: Trial) -> str | None:
     if apart <= _TOLERANCE:
         return None
     return f"its losses lie {apart:.0%} from fp32's over {len(ours.losses)} steps; {_TOLERANCE:.0%} are tolerated"
+
+
+class Guard:
+    """Which arithmetic was held against fp32's, and which there was no time for. The baseline's needs no check."""
+
+    def __init__(self, baseline: TrainingConfig) -> None:
+        self.unchecked: list[TrainingConfig] = []  # what would have had to train
+        self._reference = reference(baseline)
+        self._plain: Trial | None = None
+        self._known: set[object] = {baseline.arithmetic}
+
+    def due(self, configs: Iterable[TrainingConfig]) -> list[TrainingConfig]:
+        """Those that are yet to be checked."""
+        return [config for config in configs if is_reduced(config) and config.arithmetic not in self._known]
+
+    def trainings(self, due: list[TrainingConfig]) -> list[TrainingConfig]:
+        """What must train for these to be checked."""
+        return [self._reference, *due] if due and self._plain is None else due
+
+    def leave_unchecked(self, config: TrainingConfig) -> None:
+        self.unchecked += self.trainings([config])
+        self._known.add(config.arithmetic)
+
+    def check(self, config: TrainingConfig, losses: Callable[[TrainingConfig], Trial]) -> str | None:
+        """Why a config must not be recommended; losses: a numerics trial of a config."""
+        self._known.add(config.arithmetic)
+        self._plain = self._plain or losses(self._reference)
+        return objection(losses(config), self._plain)

@@ -1,0 +1,54 @@
+"""What a search says of configs that it did not race, and where it raced none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from autotune.records import Trial
+
+__all__ = ["no_verdict", "of_stalls"]
+
+
+def of_stalls(trials: Sequence[Trial], usual_ms: float) -> str | None:
+    """Of trials that gave up since every new image size cost them a stall, those that are faster than the baseline's
+    usual_ms otherwise; None where none is."""
+    ratios = [(trial, usual_ms / trial.warmup_ms[-1]) for trial in trials if _stalled(trial)]
+    each = "; ".join(
+        f"{trial.config.label()} ({trial.detail}, then {ratio:.2f}x as fast as your baseline)"
+        for trial, ratio in ratios
+        if ratio > 1.0
+    )
+    where = "worth a try where images have few sizes and training is long"
+    return f"given up for stalls on new image sizes, {where}: {each}" if each else None
+
+
+def no_verdict(
+    trials: Collection[Trial],
+    *,
+    leader_unraced: bool,
+    some_unraced: bool,
+    some_untried: bool,
+    behind: float,
+    remedy: str,
+) -> str:
+    """The sentence of a search that had nothing to race.
+
+    leader_unraced: something faster than the baseline starts too slowly for a race; some_unraced: so does something.
+    behind: the share by which what is slow is given up. remedy: the budget that would do.
+    """
+    if leader_unraced:
+        return "No verdict: what leads starts too slowly for a race within the budget; your baseline stands."
+    if some_unraced:
+        nothing = "nothing that there was time for looked faster than your baseline, which stands"
+        return f"No verdict: {nothing}; a larger --budget tries more."
+    if some_untried:
+        return f"No verdict: the budget left no time to measure another setting; {remedy}."
+    stalls, slow = "for stalls on new image sizes", f"{behind:.0%} or more behind"
+    if reasons := sorted({stalls if _stalled(trial) else slow for trial in trials if trial.gave_up}):
+        return f"No verdict: all that trains was given up, {' or '.join(reasons)}; your baseline stands."
+    return "No verdict: no other setting could be timed here; your baseline stands."
+
+
+def _stalled(trial: Trial) -> bool:
+    """Whether a trial was given up for stalls, and not for its speed."""
+    return trial.gave_up and bool(trial.detail)
