@@ -43,6 +43,8 @@ _UNSUPPORTED = re.compile(
     r"not implemented for|not supported|no kernel image|more than 1 value per channel",
     re.IGNORECASE,
 )
+# What torch's losses say of a label that the model has no output for.
+_UNKNOWN_LABEL = re.compile(r"Target \d+ is out of bounds")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -190,6 +192,9 @@ def classify(error: BaseException) -> tuple[Outcome, str]:
         return Outcome.NON_FINITE, text
     if isinstance(error, AutotuneError):
         return Outcome.CRASHED, text
+    if _UNKNOWN_LABEL.search(text):
+        few = "the model has fewer classes than the data has labels (synthetic data has COCO's, up to 90)"
+        return Outcome.CRASHED, f"{detail.rstrip('.')}: {few}; give your own data, by --data or --voc"
     if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)):
         return Outcome.OUT_OF_MEMORY, text
     if _is_of_the_compiler(error):

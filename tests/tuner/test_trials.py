@@ -6,11 +6,13 @@ import os
 import time
 
 import pytest
+import torch
 
 import tiny
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.records import Job, Outcome, Stage
 from autotune.tuner.bench import LiveBench
+from autotune.tuner.child import classify
 from autotune.tuner.order import Order
 from autotune.tuner.session import Server, TrialFailed
 
@@ -42,6 +44,16 @@ def test_every_way_to_fail_has_its_outcome_and_hurts_no_other_trial(shared_bench
         after = bench.measure(_order(60))
         assert after.outcome is Outcome.OK, after
         assert len(after.step_ms) == 3
+
+
+def test_a_label_that_the_model_has_no_class_for_is_said_to_be_one() -> None:
+    scores = torch.zeros(2, 6)
+    with pytest.raises(IndexError) as raised:
+        torch.nn.functional.cross_entropy(scores, torch.tensor([1, 79]))
+    outcome, detail = classify(raised.value)
+    assert outcome is Outcome.CRASHED
+    assert "Target 79 is out of bounds: the model has fewer classes than the data has labels" in detail
+    assert "--data" in detail
 
 
 def test_a_child_that_answers_nothing_is_ended_as_a_timeout(shared_bench: LiveBench) -> None:
