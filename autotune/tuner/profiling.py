@@ -89,6 +89,10 @@ def _profile(
     warmup_ms = [session.step(0, _STEP_TIMEOUT_S).ms for _ in range(_WARMUP_STEPS)]
     affordable = min(_TIMED_AT_MOST, max(_ROUNDS_AT_LEAST, round(_STEPS_S / (warmup_ms[-1] / 1000.0))))
     recorded = range(min(_RECORDED_AT_MOST, affordable // _ROUNDS_AT_LEAST))
+    if machine.device_type == "cuda":
+        # The first step on an image size plans its kernels.
+        for number in recorded[1:]:
+            session.step(number, _STEP_TIMEOUT_S)
     # The same images with and without the profiler: a step's time follows from its images.
     numbers = [*recorded] * (affordable // len(recorded))
     probe = StateProbe(machine, queries=ALL)

@@ -56,6 +56,14 @@ class PlayedSession:
         pass
 
 
+def test_on_a_gpu_the_first_step_on_an_image_size_is_not_timed(this_machine: Machine) -> None:
+    """Nine seconds each for frcnn_resnet50 with cudnn.benchmark on an H200."""
+    gpu = this_machine.model_copy(update={"device_type": "cuda"})
+    session, profile = _profiled(gpu, lambda number, time: 100.0 if time else 9000.0)
+    assert session.ran[:5] == [0, 0, 0, 1, 2]
+    assert set(profile.step_samples_ms) == {100.0}
+
+
 def _profiled(machine: Machine, ms: Callable[[int, int], float]) -> tuple[PlayedSession, Profile]:
     session = PlayedSession(ms)
     job = Job(model=ModelSpec(name="played"), device="cpu", effective_batch=2)
