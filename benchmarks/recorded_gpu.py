@@ -38,7 +38,6 @@ def _print(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> None:
 
 
 def _profile(name: str, profile: Profile) -> tuple[str, ...]:
-    step_ms, profiled_ms = fmean(profile.step_samples_ms), fmean(profile.profiled_step_ms)
     seen = [each.dram_bandwidth_percent for each in profile.nvml.samples] if profile.nvml else []
     known = [percent for percent in seen if percent is not None]
     return (
@@ -46,14 +45,15 @@ def _profile(name: str, profile: Profile) -> tuple[str, ...]:
         f"{profile.coverage:.4%}",
         str(len(profile.layers)),
         f"{1.0 - sum(each.time_ms for each in profile.unmodelled) / profile.busy_ms:.1%}",
-        f"{profiled_ms / step_ms:.2f}x",
+        f"{profile.inflation:.2f}x",
         f"{modelled_dram_percent(profile):.1f}%",
         f"{fmean(known):.1f}% ({min(known):.1f} to {max(known):.1f})",
     )
 
 
 def modelled_dram_percent(profile: Profile) -> float:
-    """The traffic that the cost model counts, over the unprofiled step, of the datasheet's bandwidth."""
+    """The traffic that the cost model counts, of the datasheet's bandwidth: averaged over the unprofiled steps, as the
+    card's counters are."""
     sheet = datasheet_of(profile.device)
     assert sheet is not None
     moved = sum(layer.bytes or 0.0 for layer in profile.layers)

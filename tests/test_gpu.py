@@ -26,7 +26,7 @@ pytestmark = pytest.mark.gpu
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[LiveBench]:
-    # Not a MobileNet: cuDNN compiles kernels for minutes for its depthwise convolutions in channels_last.
+    # Not a MobileNet: for its depthwise convolutions in channels_last cuDNN compiles kernels at each new image size.
     job = Job(model=ModelSpec(name="frcnn_resnet50", image_size=320), device="cuda", effective_batch=4)
     server = Server("cuda")
     server.prepare(job)
