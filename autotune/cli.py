@@ -158,6 +158,10 @@ def grid(
     effective_batch: options.EffectiveBatch = None,
     optimizer: options.Optimizer = "adamw",
     device: options.Device = None,
+    knobs: Annotated[
+        str | None,
+        typer.Option(help="Every value of these too: compile, optimizer, matmul_precision, with commas between."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Timed optimizer steps of each config, at least.")] = 30,
     rounds: Annotated[int, typer.Option(min=1, help="Divide them among so many rounds, each in a new order.")] = 3,
     seed: options.Seed = 0,
@@ -165,6 +169,7 @@ def grid(
 ) -> None:
     """Measure every config there is: what searches are replayed against. Ctrl-C keeps what was measured."""
     with one_sentence():
+        from autotune.config import asked_knobs
         from autotune.progress import watching
         from autotune.tuner.grid import record_grid
         from autotune.tuner.request import Request
@@ -180,6 +185,7 @@ def grid(
             effective_batch=effective_batch,
             optimizer=optimizer,
             seed=seed,
+            knobs=asked_knobs(knobs) if knobs is not None else (),
             command=("autotune", *sys.argv[1:]),
         )
         with watching() as watcher:

@@ -38,9 +38,9 @@ def record_grid(
         workload = server.prepare(job)
         bench = LiveBench(job, server.machine, None, math.inf, lambda progress: None)
         bench.use(server, workload)
-        complete = False
+        space, complete = Space(where, request.baseline, knobs=request.knobs), False
         try:
-            _measure(bench, Space(where, request.baseline), rounds, range(math.ceil(steps / rounds)), say)
+            _measure(bench, space, rounds, range(math.ceil(steps / rounds)), say)
             complete = True
         except KeyboardInterrupt:
             if not bench.trials:
@@ -53,6 +53,7 @@ def record_grid(
             job=job,
             machine=server.machine,
             workload=workload,
+            knobs=request.knobs,
             steps=steps,
             complete=complete,
             trials=tuple(bench.trials),

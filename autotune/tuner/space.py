@@ -68,9 +68,13 @@ class Space:
                 yield config.model_copy(update={knob.name: value})
 
     def configs(self) -> list[TrainingConfig]:
-        """Every config there is: all settings at every divisor of the effective batch."""
+        """Every config there is: all settings at every divisor of the effective batch, with every value of the extra
+        knobs that were asked for."""
         cells = [self.baseline, *self.settings(self.baseline)]
-        return [config for cell in cells for config in self.ladder(cell)]
+        configs = [config for cell in cells for config in self.ladder(cell)]
+        for knob in self.extra_knobs:
+            configs += [other for config in configs for other in self.with_knob(config, knob)]
+        return configs
 
     def left_out(self) -> tuple[str, ...]:
         """Why knobs, or some of their values, are not tried here."""

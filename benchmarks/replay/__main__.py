@@ -1,7 +1,8 @@
 """python -m benchmarks.replay [--replays N] [--search NAME ...] [--on KIND ...] [--budget S]: how well each does.
 
 Every search is replayed on 100 synthetic surfaces (seeds 0 to 99; our own was tuned on seeds from 1000) at three levels
-of noise; our own also where all configs are equally fast, and where some take long to start; and all on recorded grids.
+of noise; our own also where all configs are equally fast, and where some take long to start; and all on recorded grids,
+with processes that differ as those recorded do, then at the same levels.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from tabulate import tabulate
 from autotune.config import TrainingConfig
 from autotune.records import VerdictKind
 from autotune.tuner.cell_search import CellSearch
-from autotune.tuner.space import Space
 from benchmarks.replay.grids import read_grid
 from benchmarks.replay.replayed import Noise, ReplayBench
 from benchmarks.replay.rivals import BATCH_RIVALS, RIVALS, exhaustive_s
@@ -30,9 +30,13 @@ from benchmarks.replay.surfaces import Surface, equal, slow_starts, synthetic
 _OURS = "autotune"
 _SURFACES = 100
 _NOISES = (0.002, 0.007, 0.015)
+# On a recorded grid first what its processes differed by themselves, None.
+_RECORDED = (None, *_NOISES)
 # Searches that take a second or more a replay get this many in all; the table says so.
 _SLOW = {"Optuna TPE": 100, "Optuna TPE, joint": 100}
 _RIVALS = {**RIVALS, **BATCH_RIVALS}
+_FOR_OURS = ("all equal", "slow starts")
+_MADE_UP = ("synthetic", *_FOR_OURS)
 # These end by themselves; the other rivals get the device time that our own search took in the same replay.
 _ENDS = {"exhaustive grid", *BATCH_RIVALS}
 
@@ -52,7 +56,7 @@ class Replay:
     equal: bool | None = None
 
 
-def replay(name: str, source: Callable[[], Surface], noise: float, seed: int, budget_s: float) -> Replay:
+def replay(name: str, source: Callable[[], Surface], noise: float | None, seed: int, budget_s: float) -> Replay:
     surface = source()
     if name != _OURS and name not in _ENDS:
         budget_s = _our_s(source, noise, seed, budget_s)
@@ -75,7 +79,7 @@ def replay(name: str, source: Callable[[], Surface], noise: float, seed: int, bu
 
 
 def _ours(bench: ReplayBench, surface: Surface) -> tuple[TrainingConfig, bool | None, bool]:
-    found = CellSearch().run(bench, Space(surface.where))
+    found = CellSearch().run(bench, surface.space)
     result = found.recommendation.verdict
     covered = None
     if result.low is not None and result.high is not None and result.candidate != found.baseline:
@@ -85,7 +89,7 @@ def _ours(bench: ReplayBench, surface: Surface) -> tuple[TrainingConfig, bool | 
 
 
 @cache
-def _our_s(source: Callable[[], Surface], noise: float, seed: int, budget_s: float) -> float:
+def _our_s(source: Callable[[], Surface], noise: float | None, seed: int, budget_s: float) -> float:
     """The device time of our own search in the same replay, in seconds."""
     surface = source()
     bench = ReplayBench(surface, Noise(noise), seed, budget_s)
@@ -99,7 +103,7 @@ def _grid_s(source: Callable[[], Surface]) -> float:
     return exhaustive_s(ReplayBench(surface, Noise(0.0, 0.0, 0.0), 0), surface.space)
 
 
-def _summary(name: str, noise: float, on: str, replays: Sequence[Replay]) -> dict[str, object]:
+def _summary(name: str, noise: float | None, on: str, replays: Sequence[Replay]) -> dict[str, object]:
     regrets = [each.regret for each in replays]
     costs = sorted(each.cost for each in replays)
     by_surface: dict[str, list[bool]] = {}
@@ -110,7 +114,7 @@ def _summary(name: str, noise: float, on: str, replays: Sequence[Replay]) -> dic
     return {
         "search": name,
         "on": on,
-        "noise": noise,
+        "noise": "recorded" if noise is None else noise,
         "replays": len(replays),
         "within_1_percent": fmean(regret <= 0.01 for regret in regrets),
         "within_2_percent": fmean(regret <= 0.02 for regret in regrets),
@@ -135,7 +139,7 @@ def _sources(grids: Sequence[Path]) -> dict[str, list[Callable[[], Surface]]]:
     return {**made, **{path.stem.partition(".")[0]: [cache(partial(read_grid, path))] for path in grids}}
 
 
-def _job(task: tuple[str, str, float, int, tuple[Path, ...], float]) -> dict[str, object]:
+def _job(task: tuple[str, str, float | None, int, tuple[Path, ...], float]) -> dict[str, object]:
     name, on, noise, replays, grids, budget_s = task
     sources = _sources(grids)[on]
     count = min(replays, _SLOW.get(name, replays))
@@ -147,9 +151,9 @@ def _tasks(
     searches: Sequence[str], on_these: Sequence[str], replays: int, grids: tuple[Path, ...], budget_s: float
 ) -> Iterator[tuple[object, ...]]:
     for on in on_these or _sources(grids):
-        for noise in _NOISES:
+        for noise in _NOISES if on in _MADE_UP else _RECORDED:
             for name in searches:
-                if on not in ("all equal", "slow starts") or name == _OURS:
+                if on not in _FOR_OURS or name == _OURS:
                     yield name, on, noise, replays, grids, budget_s
 
 
@@ -181,7 +185,7 @@ def _cells(row: dict[str, object]) -> list[str]:
         elif column == "device_seconds":
             cells.append(f"{value:.0f}")
         else:
-            cells.append(str(value) if column in _AS_FOUND else f"{value:.1%}")
+            cells.append(str(value) if column in _AS_FOUND or isinstance(value, str) else f"{value:.1%}")
     return cells
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from autotune.config import TrainingConfig
 from autotune.errors import RecordError
@@ -19,7 +19,7 @@ __all__ = ["read_grid"]
 
 def read_grid(path: Path) -> Surface:
     """A config's true time is the mean of its samples, and its processes vary as the recorded ones do: by process, by
-    step, by what images make of a batch. What failed in any round fails.
+    step, by what images make of a batch; a start takes what the recorded ones took. What failed in any round fails.
 
     Raises RecordError where the grid is not whole, or nothing in it trained.
     """
@@ -50,7 +50,7 @@ def read_grid(path: Path) -> Surface:
     recorded = {config: _processes([trial.step_ms for trial in trials], period) for config, trials in timed.items()}
     means_ms = {config: fmean(ms for process in each for ms in process) for config, each in recorded.items()}
     step_s, peak_bytes, processes = {}, {}, {}
-    for config in Space(where).configs():
+    for config in Space(where, knobs=grid.knobs).configs():
         mean_ms = means_ms.get(config, max(means_ms.values()))
         step_s[config] = mean_ms / 1000.0
         # What was left out is larger than what ran out of memory.
@@ -59,7 +59,13 @@ def read_grid(path: Path) -> Surface:
         each = recorded.get(config, [(mean_ms,)])
         processes[config] = tuple(tuple(ms / mean_ms for ms in process) for process in each)
     name = path.name.partition(".")[0]
-    return Surface(name, where, step_s, peak_bytes, memory_bytes, processes, failures)
+    start_s = median(_before_steps_s(trial) for trials in timed.values() for trial in trials)
+    return Surface(name, where, step_s, peak_bytes, memory_bytes, processes, failures, start_s, knobs=grid.knobs)
+
+
+def _before_steps_s(trial: Trial) -> float:
+    """What of a trial no step took."""
+    return trial.duration_s - (sum(trial.step_ms) + sum(trial.warmup_ms) + (trial.worst_case_ms or 0.0)) / 1000.0
 
 
 def _processes(samples: list[tuple[float, ...]], period: int) -> list[tuple[float, ...]]:

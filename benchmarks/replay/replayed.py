@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from math import exp, gcd
+from statistics import fmean
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, Stage, Trial
@@ -13,7 +14,6 @@ from benchmarks.replay.surfaces import Surface
 
 __all__ = ["Noise", "ReplayBench"]
 
-START_S = 2.0
 # autotune.workload.pool's, which imports torch.
 _IMAGES_IN_TURN = 64
 # A fresh process's steps before those that are timed: the first batch, the worst case, the first batch again.
@@ -24,10 +24,10 @@ _FAILED_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Noise:
-    """As ln of a ratio: process: standard deviation between processes; step: between the steps of one; drift: how far
-    the device's speed wanders within _DRIFT_S."""
+    """As ln of a ratio: process: standard deviation between processes; None for what the recorded ones differ by; step:
+    between the steps of one, where none were recorded; drift: how far the device's speed wanders within _DRIFT_S."""
 
-    process: float
+    process: float | None
     step: float = 0.01
     drift: float = 0.01
 
@@ -59,7 +59,7 @@ class ReplayBench:
     def measure(self, order: Order) -> Trial:
         config = order.config
         step_s = self._surface.step_s[config]
-        start_s = START_S + self._surface.compiling_s.get(config, 0.0)
+        start_s = self._surface.start_s + self._surface.compiling_s.get(config, 0.0)
         outcome = self._surface.outcome(config)
         fits = outcome is Outcome.OK
         gave_up = False
@@ -73,9 +73,7 @@ class ReplayBench:
             taken_s = start_s + len(order.steps) * step_s
             losses = (1.0,) * len(order.steps)
         else:
-            recorded = self._surface.processes
-            self._process = self._draw.choice(recorded[config]) if recorded else None
-            process_s = step_s * exp(self._wander + self._draw.gauss(0.0, self._noise.process))
+            process_s = step_s * exp(self._wander) * self._start_process(config)
             warm_s = process_s * self._step_factor(order.steps.start)
             # The worst case takes two micro-batches at the most.
             worst_s = process_s * min(2, config.accumulation_steps) / config.accumulation_steps
@@ -127,6 +125,16 @@ class ReplayBench:
 
     def release(self, config: TrainingConfig) -> None:
         """Nothing is kept."""
+
+    def _start_process(self, config: TrainingConfig) -> float:
+        """Draw a process of a config: by what its steps are longer than the config's."""
+        recorded = self._surface.processes
+        self._process = self._draw.choice(recorded[config]) if recorded else None
+        if self._noise.process is None:
+            return 1.0
+        # The recorded one lends no more than how its steps vary.
+        same = fmean(self._process) if self._process else 1.0
+        return exp(self._draw.gauss(0.0, self._noise.process)) / same
 
     def _step_factor(self, step: int) -> float:
         """How a step differs from its process's others: as recorded, where it was."""

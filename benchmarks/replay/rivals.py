@@ -69,10 +69,9 @@ def one_factor(bench: ReplayBench, space: Space) -> TrainingConfig:
         before = len(times)
         for config in space.ladder(_fastest(times, space)):
             try_(config)
-        for knob in SETTINGS:
-            best = _fastest(times, space)
-            for value in knob.candidates(space.where):
-                try_(best.model_copy(update={knob.name: value}))
+        for knob in (*SETTINGS, *space.extra_knobs):
+            for config in space.with_knob(_fastest(times, space), knob):
+                try_(config)
     return _fastest(times, space)
 
 
@@ -100,18 +99,24 @@ def _tpe(bench: ReplayBench, space: Space, sampler: optuna.samplers.BaseSampler,
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="minimize", sampler=sampler)
-    settings = list(SETTINGS)
-    knobs = [knob for knob in settings if knob.candidates(space.where)]
+    values_of = {knob: knob.candidates(space.where) for knob in SETTINGS}
+    values_of |= {knob: (*knob.candidates(space.where), knob.baseline(space.where)) for knob in space.extra_knobs}
     sizes = sorted(config.batch_size for config in space.ladder(space.baseline))
     tried: dict[int, TrainingConfig] = {}
 
     def objective(trial: optuna.Trial) -> float:
-        values = {knob.name: trial.suggest_categorical(knob.name, knob.candidates(space.where)) for knob in knobs}
+        values = {
+            knob.name: trial.suggest_categorical(knob.name, values) for knob, values in values_of.items() if values
+        }
         if in_order:
             size = sizes[trial.suggest_int("rung", 0, len(sizes) - 1)]
         else:
             size = trial.suggest_categorical("batch_size", sizes)
         config = space.baseline.model_copy(update=values).at_batch_size(size, space.where.effective_batch)
+        # A value that changes nothing beside the others is the config without it.
+        for knob in space.extra_knobs:
+            if knob.idle_beside(values[knob.name], config):
+                config = config.model_copy(update={knob.name: knob.baseline(space.where)})
         samples = bench.time_ms(config, _STEPS)
         if not samples:
             raise optuna.TrialPruned

@@ -29,8 +29,9 @@ class Surface:
     """step_s, peak_bytes: by config, for all configs of the space; memory_bytes: beyond it a config does not run.
 
     processes: how recorded steps vary, by config: a list a process, of factors of the config's mean; None where that is
-    made up too. failures: what became of those that cannot train here otherwise than for want of memory. compiling_s:
-    what the start of a process takes beyond the usual, for kernels that are compiled.
+    made up too. failures: what became of those that cannot train here otherwise than for want of memory. start_s: what
+    a process takes before its first step; compiling_s: beyond that, for kernels that are compiled. knobs: the extra
+    knobs in the space.
     """
 
     name: str
@@ -40,11 +41,13 @@ class Surface:
     memory_bytes: int
     processes: dict[TrainingConfig, tuple[tuple[float, ...], ...]] | None = None
     failures: dict[TrainingConfig, Outcome] = field(default_factory=dict)
+    start_s: float = 2.0
     compiling_s: dict[TrainingConfig, float] = field(default_factory=dict)
+    knobs: tuple[str, ...] = ()
 
     @property
     def space(self) -> Space:
-        return Space(self.where)
+        return Space(self.where, knobs=self.knobs)
 
     def fits(self, config: TrainingConfig) -> bool:
         """Whether it trains here."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
+from autotune.config import MatmulPrecision, OptimizerImplementation, Precision
 from autotune.errors import RecordError
 from autotune.grid_record import load_grid
 from autotune.records import DataSpec, ModelSpec, Outcome, Stage
 from autotune.tuner.grid import record_grid
 from autotune.tuner.request import Request
 from benchmarks.replay.grids import read_grid
+from benchmarks.replay.replayed import Noise, ReplayBench
 
 
 def _request(data: DataSpec, factory: str) -> Request:
@@ -50,6 +54,50 @@ def test_every_config_is_timed_in_every_round_and_what_fails_is_not_started_agai
         assert {len(factors) for factors in processes} == {3}
         assert sum(map(sum, processes)) / 9 == pytest.approx(1.0), "what varies leaves the mean where it is"
     assert not any(surface.fits(trial.config) for trial in failed)
+
+
+def test_with_knobs_every_value_of_them_is_measured_beside_every_setting(tiny_data: DataSpec, tmp_path: Path) -> None:
+    request = replace(_request(tiny_data, "plain"), effective_batch=2, knobs=("optimizer", "matmul_precision"))
+    grid = record_grid(request, steps=1, rounds=1)
+    configs = [trial.config for trial in grid.trials]
+    assert len(set(configs)) == len(configs)
+    settings = {(config.batch_size, config.precision, config.channels_last) for config in configs}
+    codes = [OptimizerImplementation(each) for each in ("default", "foreach", "fused")]
+    plain = {
+        (each.batch_size, each.precision, each.channels_last, each.optimizer_implementation)
+        for each in configs
+        if each.matmul_precision is MatmulPrecision.DEFAULT
+    }
+    assert plain == {(*each, code) for each in settings for code in codes}
+    # Beside autocast it changes nothing, and where the CPU has no bf16 neither.
+    has_bf16 = any(config.precision is Precision.BF16 for config in configs)
+    products = {config.precision for config in configs if config.matmul_precision is MatmulPrecision.MEDIUM}
+    assert products == ({Precision.FP32} if has_bf16 else set())
+
+    grid.save(tmp_path / "grid.json")
+    surface = read_grid(tmp_path / "grid.json")
+    assert set(surface.step_s) == set(configs) == set(surface.space.configs())
+    assert 0.0 < surface.start_s < max(trial.duration_s for trial in grid.trials)
+
+
+def test_at_a_named_noise_recorded_processes_differ_by_that_alone(tiny_data: DataSpec, tmp_path: Path) -> None:
+    grid = record_grid(_request(tiny_data, "plain"), steps=6, rounds=3)
+    means_ms = [100.0, 130.0, 160.0]
+    trials = [
+        trial.model_copy(update={"step_ms": (0.9 * means_ms[trial.block or 0], 1.1 * means_ms[trial.block or 0])})
+        for trial in grid.trials
+    ]
+    grid.model_copy(update={"trials": tuple(trials)}).save(tmp_path / "grid.json")
+    surface = read_grid(tmp_path / "grid.json")
+    config = surface.space.baseline
+
+    def means(process: float | None) -> list[float]:
+        bench = ReplayBench(surface, Noise(process, drift=0.0), 0)
+        return sorted({round(fmean(bench.time_ms(config, 2) or ()), 9) for _ in range(50)})
+
+    assert means(0.0) == [130.0]
+    assert means(None) == means_ms, "as recorded: one of the three"
+    assert len(means(0.01)) == 50
 
 
 def test_passes_over_the_images_stand_for_processes_where_one_was_recorded(tiny_data: DataSpec, tmp_path: Path) -> None:
