@@ -1,10 +1,11 @@
-"""The progress bar of a run: on stderr, and quiet when that is no terminal."""
+"""The progress of a run, on stderr: a bar; where that is no terminal, as in a job's log, a line now and then."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from rich.console import Console, RenderableType
@@ -13,8 +14,12 @@ from rich.progress import Progress as Bar
 
 from autotune.records import Trial
 from autotune.tuner.bench import Progress
+from autotune.tuner.order import Order
 
 __all__ = ["Watcher", "watching"]
+
+# In a log no two lines come closer than this, and what ends within it has none.
+_LINE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,37 @@ class Watcher:
 
 
 @contextmanager
-def watching() -> Iterator[Watcher]:
-    """A watcher that draws what is being done: the trial, the best so far and the time left."""
+def watching(line_every_s: float = _LINE_EVERY_S) -> Iterator[Watcher]:
+    """A watcher that shows what is being done: the trial, the best so far and the time left."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Watcher()
+        lines = _Lines(line_every_s)
+        yield Watcher(lines.watch, lines.say)
         return
     with _Ticking(console) as bar:
         yield Watcher(bar.watch, bar.say)
+
+
+class _Lines:
+    """Lines for a log, of what begins when one is due."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._due_s = time.monotonic() + every_s
+
+    def watch(self, progress: Progress) -> None:
+        if progress.order is not None:
+            left = f"{_clock(progress.budget_s - progress.spent_s)} left{_best(progress.best)}"
+            self.say(f"{_trial(progress.trials, progress.order)}; {left}")
+
+    def say(self, sentence: str) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._due_s:
+            self._due_s = now_s + self._every_s
+            # A log that takes no more lines must not end the run.
+            with suppress(OSError):
+                sys.stderr.write(f"autotune: {sentence}\n")
+                sys.stderr.flush()
 
 
 class _Ticking(Bar):
@@ -52,8 +80,7 @@ class _Ticking(Bar):
         self._seen = progress
         self._since_s = time.monotonic()
         if progress.order is not None:
-            trial = f"trial {progress.trials + 1}: {progress.order.stage.value.replace('_', ' ')}"
-            self.update(self._task, description=f"{trial}, {progress.order.config.label()}")
+            self.update(self._task, description=_trial(progress.trials, progress.order))
 
     def say(self, sentence: str) -> None:
         self.update(self._task, description=sentence)
@@ -63,10 +90,19 @@ class _Ticking(Bar):
             spent_s = self._seen.spent_s
             if self._seen.order is not None:
                 spent_s += time.monotonic() - self._since_s
-            left_s = max(0.0, self._seen.budget_s - spent_s)
-            rest = f"{left_s // 60:.0f}:{left_s % 60:02.0f} left{_best(self._seen.best)}"
+            rest = f"{_clock(self._seen.budget_s - spent_s)} left{_best(self._seen.best)}"
             self.update(self._task, total=self._seen.budget_s, completed=min(spent_s, self._seen.budget_s), rest=rest)
         return super().get_renderables()
+
+
+def _trial(before: int, order: Order) -> str:
+    return f"trial {before + 1}: {order.stage.value.replace('_', ' ')}, {order.config.label()}"
+
+
+def _clock(seconds: float) -> str:
+    """As 4:05; what is overdrawn as 0:00."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    return f"{minutes}:{rest:02d}"
 
 
 def _best(trial: Trial | None) -> str:

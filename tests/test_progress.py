@@ -28,7 +28,26 @@ def test_the_bar_shows_the_trial_the_best_so_far_and_the_time_left() -> None:
     assert re.search(r"[12]:\d\d left", text), "125 s less what the test took"
 
 
-def test_a_stderr_that_is_no_terminal_stays_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_log_gets_a_line_of_what_begins_when_one_is_due(capfd: pytest.CaptureFixture[str]) -> None:
+    order = Order(Stage.BATCH_SIZES, CONFIG, range(2))
+    with watching(line_every_s=0.0) as watcher:
+        watcher.say("building the model")
+        watcher.watch(Progress(order, 1, BEST, spent_s=60.0, budget_s=185.0))
+        watcher.watch(Progress(None, 2, BEST, spent_s=70.0, budget_s=185.0))
+        watcher.watch(Progress(order, 2, None, spent_s=200.0, budget_s=185.0))
+    out, log = capfd.readouterr()
+    assert out == ""
+    first, second, third = log.splitlines()
+    assert first == "autotune: building the model"
+    assert second == (
+        "autotune: trial 2: batch sizes, bf16 + channels_last, batch 4; 2:05 left; "
+        "best 8.00 images/s, bf16 + channels_last, batch 4"
+    )
+    assert third == "autotune: trial 3: batch sizes, bf16 + channels_last, batch 4; 0:00 left"
+
+
+def test_what_ends_before_a_line_is_due_stays_quiet(capfd: pytest.CaptureFixture[str]) -> None:
     with watching() as watcher:
-        watcher.watch(Progress(None, 1, BEST, spent_s=1.0, budget_s=2.0))
+        watcher.say("building the model")
+        watcher.watch(Progress(Order(Stage.BATCH_SIZES, CONFIG, range(2)), 1, BEST, spent_s=1.0, budget_s=2.0))
     assert capfd.readouterr() == ("", "")
