@@ -73,7 +73,7 @@ def failures(record: RunRecord) -> list[str]:
 
 def left_out(record: RunRecord) -> list[str]:
     """What was not measured, and why."""
-    lines = [*record.left_out, *filter(None, [knob_sentences.suggestion(record), divisors_hint(record)])]
+    lines = [*record.left_out, *filter(None, [_bad(record), knob_sentences.suggestion(record), divisors_hint(record)])]
     if record.not_tried:
         labels = [config.label() for config in record.not_tried[:_NOT_TRIED_SHOWN]]
         more = len(record.not_tried) - len(labels)
@@ -81,6 +81,13 @@ def left_out(record: RunRecord) -> list[str]:
         configs = "config" if len(record.not_tried) == 1 else "configs"
         lines.append(f"{len(record.not_tried)} {configs} for want of budget: {'; '.join(labels)}{rest}")
     return lines
+
+
+def _bad(record: RunRecord) -> str | None:
+    skipped = record.workload.skipped if record.workload else 0
+    if not skipped:
+        return None
+    return f"{skipped} {'record' if skipped == 1 else 'records'} of the data, bad, as --skip-bad allows"
 
 
 def machine(record: RunRecord) -> list[tuple[str, str]]:

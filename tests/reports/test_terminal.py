@@ -91,3 +91,12 @@ def test_reports_load_no_torch():
         "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, None), (1, "1 record"), (2, "2 records")])
+def test_images_and_boxes_left_out_as_bad_are_counted(count, words):
+    record = faster()
+    record = record.model_copy(update={"workload": record.workload.model_copy(update={"skipped": count})})
+    sentence = f"{words} of the data, bad, as --skip-bad allows"
+    assert (sentence in terminal.render(record)) == (words is not None)
+    assert ("--skip-bad" in terminal.render(record)) == (words is not None)
