@@ -16,8 +16,8 @@ from autotune.records import Outcome, Recommended, Stage, Trial, Verdict, Verdic
 from autotune.tuner.bench import Bench, fail_if_unusable
 from autotune.tuner.budget import STEPS_AT_LEAST, Budget
 from autotune.tuner.cell import Cell
+from autotune.tuner.climb import Climb
 from autotune.tuner.extra_search import CELLS_AT_MOST, try_extra_knobs
-from autotune.tuner.ladder import Ladder
 from autotune.tuner.memory_fit import MemoryFit
 from autotune.tuner.numerics import STEPS, Guard
 from autotune.tuner.objective import Objective
@@ -40,10 +40,6 @@ _FAR_FROM_LIMIT = 0.5
 _PROBED = (2, 8)
 # A config that is this much slower than the leader while warming up is given up.
 _GIVE_UP, _GIVE_UP_ERRORS, _GIVE_UP_AT_MOST = 1.35, 3.0, 2.5
-# Ladders are climbed down on every cell within this of the leader, with no more trials than this in all.
-_WITHIN_REACH = math.log(1.25)
-_LADDER_TRIALS = 40
-_REACH_ERRORS, _CLIMBED_AT_LEAST = 3.0, 2
 # A cell that is expected to stay this far behind the leader is screened after the ladders of the others.
 _UNPROMISING = 0.1
 _RACERS = 4
@@ -72,10 +68,13 @@ class _Run:
         self.tensors = TensorLimit(bench.input_elements)
         self.limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
         self.screened: list[Cell] = []
-        self.ladders: dict[Cell, Ladder] = {}
-        self.rungs = 0
         self.standings = Standings(objective, self.limit_bytes)
         self.budget = Budget(bench, self.standings, objective)
+        self.climb = Climb(
+            self.standings,
+            lambda cell, config: self._try(cell, config, Stage.BATCH_SIZES),
+            lambda: self.standings.lead - self._hopeless,
+        )
         self.racers: list[TrainingConfig] = []
         self.faster_but_slow_to_start = False
         self.not_tried: list[TrainingConfig] = []
@@ -193,12 +192,12 @@ class _Run:
             # Of equals the one that starts much faster, and of those the first, in the profile's order.
             cell = max(waiting, key=lambda each: (outlook.expect(each.settings), -self._slowness(each)))
             if outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING:
-                self._climb_down(self.screened)
+                self.climb.down(self.screened, self.sizes)
             waiting.remove(cell)
             self._screen(cell)
             if (gain := self._screened_gain(cell)) is not None:
                 outlook.take(cell.settings, gain)
-        self._climb_down(cells)
+        self.climb.down(cells, self.sizes)
 
     def _slowness(self, cell: Cell) -> int:
         """How often the time that a cell's start is expected to take doubles a second."""
@@ -322,33 +321,6 @@ class _Run:
         # On a machine that keeps children, memory for two is there, and not for more.
         for config in {*before, newest} - {*self.racers[:1], self.baseline.config}:
             self.bench.release(config)
-
-    def _climb_down(self, cells: list[Cell]) -> None:
-        """The ladders of batch sizes of the cells within reach of the leader, each at its largest batch, rung by rung
-        side by side: where all are alike and the number of trials runs out, the lowest rungs are left out."""
-        gains = {cell: self._gain_at_largest(cell) for cell in cells}
-        reach = max(gains.values()) - max(_WITHIN_REACH, _REACH_ERRORS * self.standings.trial_error)
-        ranked = sorted((cell for cell in cells if gains[cell] > -math.inf), key=lambda cell: -gains[cell])
-        near = [cell for place, cell in enumerate(ranked) if place < _CLIMBED_AT_LEAST or gains[cell] >= reach]
-        for cell in near:
-            self.ladders.setdefault(cell, Ladder(cell, gains[cell], self.sizes))
-        ladders = [self.ladders[cell] for cell in near]
-        while ladders := [ladder for ladder in ladders if not ladder.ended]:
-            for ladder in ladders:
-                if self.rungs >= _LADDER_TRIALS:
-                    return
-                config = self._at(ladder.cell, ladder.next_size())
-                trial = self.standings.trials.get(config)
-                if trial is None:
-                    self.rungs += 1
-                    trial = self._try(ladder.cell, config, Stage.BATCH_SIZES)
-                if trial is not None:
-                    ladder.take(self.standings.worth(trial), self.standings.trial_error)
-
-    def _gain_at_largest(self, cell: Cell) -> float:
-        """What a cell brings at the largest batch that leaves the margin of memory; -inf where nothing of it does."""
-        own = self.standings.of(cell)
-        return self.standings.gain(max(own, key=lambda trial: trial.config.batch_size)) if own else -math.inf
 
     def _try_extra_knobs(self, cells: list[Cell]) -> None:
         """What --knobs asks for, on the fastest config of the leading cells."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from autotune.tuner.cell import Cell
 
 __all__ = ["Ladder"]
 
-# It ends after two rungs that are slower than the cell's best by more than the loss, or after three in turn that gain
-# next to nothing on it. All as ln of a ratio; where steps are noisy, a loss is one of so many standard errors.
+# It ends after two rungs that are slower than the cell's best by more than the loss, or one by more than the great
+# loss, which no smaller batch makes good, or after three in turn that gain next to nothing on it. All as ln of a ratio;
+# where steps are noisy, a loss is one of so many standard errors.
 _LOSS, _LOST_AT_MOST = 0.02, 2
+_GREAT_LOSS = 0.15
 _GAIN, _WITHOUT_AT_MOST = 0.005, 3
 _SURE_ERRORS = 2.0
 
@@ -20,7 +23,8 @@ class Ladder:
 
     def __init__(self, cell: Cell, best: float, sizes: Sequence[int]) -> None:
         self.cell = cell
-        self._best = best
+        self.best = best
+        self.rungs = 0
         self._below = [size for size in sorted(sizes, reverse=True) if size < cell.largest]
         self._lost = 0
         self._without = 0
@@ -34,10 +38,14 @@ class Ladder:
         return self._below.pop(0)
 
     def take(self, gain: float, error: float) -> None:
-        """What the rung brought, in the unit of best; -inf where it failed. error: the standard error of what it
+        """What the next rung brought, in the unit of best; -inf where it failed. error: the standard error of what it
         brought beside another's."""
+        self.rungs += 1
         loss = max(_LOSS, _SURE_ERRORS * error)
-        self._lost += gain < self._best - loss
+        self._lost += gain < self.best - loss
+        # What failed may have failed for its own size alone.
+        if -math.inf < gain < self.best - max(_GREAT_LOSS, loss):
+            self._lost = _LOST_AT_MOST
         # Where losses show late, gains do too.
-        self._without = 0 if gain > self._best + _GAIN - (loss - _LOSS) else self._without + 1
-        self._best = max(self._best, gain)
+        self._without = 0 if gain > self.best + _GAIN - (loss - _LOSS) else self._without + 1
+        self.best = max(self.best, gain)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean, stdev
@@ -25,8 +25,11 @@ from autotune.tuner.verdict import ENERGY, MIN_BLOCKS, SPEED, Measure, verdict
 __all__ = ["Race"]
 
 _BLOCKS_AT_MOST = 12
-# Fresh processes for every block where at least this many such blocks of a final can be paid.
+# Fresh processes for every block where at least this many such blocks of a final can be paid. Where the candidates are
+# clearly faster than the baseline, as ln of a ratio, the fewest that give a verdict will do: what is in doubt there is
+# which of them is the fastest.
 _FRESH_BLOCKS_AT_LEAST = 5
+_CLEARLY = 0.1
 # A side of a block lasts at least this long, so that the clock and the scheduler do not show, and a fresh one takes at
 # least this many steps beside its start and warm-up.
 _BLOCK_SIDE_S = 0.5
@@ -120,7 +123,7 @@ class Race:
         for block in range(plan.heats):
             if heats.are_decided:
                 break
-            reserve_s = self._final_s(heats.running, plan.width, fresh=True) * _FRESH_BLOCKS_AT_LEAST
+            reserve_s = self._final_s(heats.running, plan.width, fresh=True) * plan.final
             heats.take(self._block(Stage.HEATS, heats.running, block, plan, reserve_s))
         return heats.ranking(), heats.failed
 
@@ -199,24 +202,33 @@ class Race:
         wide = max(self.width, _FRESH_STEPS)
         for count in range(len(self.candidates), 1, -1):
             running = self.candidates[:count]
-            heats_s = left_s - _FRESH_BLOCKS_AT_LEAST * self._final_s(running, wide, fresh=True)
-            affordable = int(heats_s / self._block_s(running, wide, fresh=True))
-            if affordable >= LOOKS[0]:
-                return _Plan(max(look for look in LOOKS if look <= affordable), count, wide, fresh=True)
+            for final, looks in self._shares(running):
+                heats_s = left_s - final * self._final_s(running, wide, fresh=True)
+                affordable = int(heats_s / self._block_s(running, wide, fresh=True))
+                if affordable >= LOOKS[0]:
+                    return _Plan(max(look for look in looks if look <= affordable), count, wide, True, final)
         for width in (wide, self.width):
             if _FRESH_BLOCKS_AT_LEAST * self._final_s(self.candidates[:1], width, fresh=True) <= left_s:
                 return _Plan(0, 0, width, fresh=True)
         return _Plan(0, 0, self.width, fresh=not self.bench.keeps_sessions)
 
+    def _shares(self, running: Sequence[Side]) -> Iterator[tuple[int, Sequence[int]]]:
+        """How many blocks to keep for a final, and the looks of which heats may have the rest."""
+        yield _FRESH_BLOCKS_AT_LEAST, LOOKS
+        if self.measure is SPEED and all(math.log(self.baseline.step_s / each.step_s) > _CLEARLY for each in running):
+            yield MIN_BLOCKS, LOOKS[:1]
+
 
 @dataclass(frozen=True)
 class _Plan:
-    """heats: their blocks, at most. candidates: how many take part. width: steps that each side takes in a block."""
+    """heats: their blocks, at most. candidates: how many take part. width: steps that each side takes in a block.
+    final: the blocks that the heats leave for it, at least."""
 
     heats: int
     candidates: int
     width: int
     fresh: bool
+    final: int = _FRESH_BLOCKS_AT_LEAST
 
 
 def _is_decided(gains: Sequence[float]) -> bool:

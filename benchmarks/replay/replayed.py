@@ -96,7 +96,7 @@ class ReplayBench:
             outcome=outcome,
             detail="" if fits else str(outcome),
             worst_case_ms=1000.0 * step_s if fits else None,
-            warmup_ms=(1000.0 * step_s,) * 2 if order.steps and fits else (),
+            warmup_ms=(1000.0 * step_s,) * 2 if order.steps and fits and not losses else (),
             step_ms=samples,
             steps=tuple(order.steps) if samples else (),
             peak_memory_bytes=self._surface.peak_bytes[config] if fits else None,

@@ -29,6 +29,9 @@ def _climb(gains: dict[int, float], largest: int, error: float = 0.0) -> list[in
         ((1.0, 1.001, 1.002, 1.001, 1.0), [32, 16, 8]),  # flat
         ((1.0, 1.1, 1.2, 1.3, 1.4), [32, 16, 8, 4]),
         ((1.0, -math.inf, -math.inf, 2.0, 2.0), [32, 16]),
+        ((1.0, 0.84, 1.1, 1.2, 1.3), [32]),  # a great loss
+        ((1.0, 1.3, 1.1, 1.2, 1.3), [32, 16]),  # on the best so far
+        ((1.0, -math.inf, 0.99, 0.7, 1.3), [32, 16, 8]),  # what failed says nothing of the next
     ],
 )
 def test_a_ladder_ends_where_going_on_brings_nothing(gains: tuple[float, ...], asked: list[int]) -> None:

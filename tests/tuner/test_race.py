@@ -74,9 +74,18 @@ class Track:
     def release(self, config: TrainingConfig) -> None:
         """Nothing is kept."""
 
-    def race(self, rivals: list[TrainingConfig], preferences: dict[TrainingConfig, int] | None = None) -> Verdict:
-        preferred = preferences or {}
-        sides = [Side(config, 0.1, _START_S, (preferred.get(config, 9),)) for config in (BASELINE, *rivals)]
+    def race(
+        self,
+        rivals: list[TrainingConfig],
+        preferences: dict[TrainingConfig, int] | None = None,
+        seen: dict[TrainingConfig, float] | None = None,
+    ) -> Verdict:
+        """seen: what trials made of the gains."""
+        preferred, known = preferences or {}, seen or {}
+        sides = [
+            Side(config, 0.1 * math.exp(-known.get(config, 0.0)), _START_S, (preferred.get(config, 9),))
+            for config in (BASELINE, *rivals)
+        ]
         return Race(self, sides[0], sides[1:], 60.0).run(remedy="more", budget_for=math.ceil)
 
     def counts(self, stage: Stage) -> Counter[TrainingConfig]:
@@ -116,6 +125,18 @@ def test_a_gain_is_seen_though_four_race(noise: float, gain: float) -> None:
 
 def test_a_loss_is_seen() -> None:
     assert _share(_races({RIVALS[0]: -0.03}, 0.002, 50), VerdictKind.SLOWER) > 0.95
+
+
+@pytest.mark.parametrize(("gain", "heats"), [(0.12, 3), (0.08, 0)])
+def test_where_time_is_short_a_clear_gain_leaves_it_to_which_is_the_fastest(gain: float, heats: int) -> None:
+    # A block of two takes 4 s: heats of three and a final of five are out of reach, and a final of three is not.
+    gains = {RIVALS[0]: gain, RIVALS[1]: gain + 0.03}
+    track = Track(gains, 0.0005, budget_s=29.0)
+    found = track.race(RIVALS[:2], seen=gains)
+    assert set(track.counts(Stage.HEATS).values()) == ({heats} if heats else set())
+    assert found.candidate == RIVALS[1 if heats else 0]
+    assert found.kind is VerdictKind.FASTER
+    assert len(found.log_ratios) >= 3
 
 
 def test_the_fastest_wins_the_heats_and_alone_meets_the_baseline() -> None:
