@@ -25,11 +25,12 @@ from autotune.tuner.verdict import ENERGY, MIN_BLOCKS, SPEED, Measure, verdict
 __all__ = ["Race"]
 
 _BLOCKS_AT_MOST = 12
-# Fresh processes for every block where at least this many such blocks of a final can be paid. Where the candidates are
-# clearly faster than the baseline, as ln of a ratio, the fewest that give a verdict will do: what is in doubt there is
-# which of them is the fastest.
+# Fresh processes for every block where at least this many such blocks of a final can be paid.
 _FRESH_BLOCKS_AT_LEAST = 5
-_CLEARLY = 0.1
+# Where all candidates are so much faster than the baseline, as ln of a ratio, so few will do: what is in doubt there is
+# which of them is the fastest. By Student's t a gain shows at 99% in four blocks if it is 3 of their standard
+# deviations, in three if it is 6; those of processes 1.5% apart are 2%.
+_FEWER_BLOCKS = ((0.1, 4), (0.25, MIN_BLOCKS))
 # A side of a block lasts at least this long, so that the clock and the scheduler do not show, and a fresh one takes at
 # least this many steps beside its start and warm-up.
 _BLOCK_SIDE_S = 0.5
@@ -215,8 +216,9 @@ class Race:
     def _shares(self, running: Sequence[Side]) -> Iterator[tuple[int, Sequence[int]]]:
         """How many blocks to keep for a final, and the looks of which heats may have the rest."""
         yield _FRESH_BLOCKS_AT_LEAST, LOOKS
-        if self.measure is SPEED and all(math.log(self.baseline.step_s / each.step_s) > _CLEARLY for each in running):
-            yield MIN_BLOCKS, LOOKS[:1]
+        if self.measure is SPEED:
+            gain = math.log(self.baseline.step_s / max(each.step_s for each in running))
+            yield from ((final, LOOKS[:1]) for enough, final in _FEWER_BLOCKS if gain > enough)
 
 
 @dataclass(frozen=True)

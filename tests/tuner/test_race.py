@@ -127,11 +127,15 @@ def test_a_loss_is_seen() -> None:
     assert _share(_races({RIVALS[0]: -0.03}, 0.002, 50), VerdictKind.SLOWER) > 0.95
 
 
-@pytest.mark.parametrize(("gain", "heats"), [(0.12, 3), (0.08, 0)])
-def test_where_time_is_short_a_clear_gain_leaves_it_to_which_is_the_fastest(gain: float, heats: int) -> None:
-    # A block of two takes 4 s: heats of three and a final of five are out of reach, and a final of three is not.
+@pytest.mark.parametrize(
+    ("gain", "budget_s", "heats"), [(0.12, 30.0, 3), (0.08, 30.0, 0), (0.3, 26.0, 3), (0.2, 26.0, 0)]
+)
+def test_where_time_is_short_a_clear_gain_leaves_it_to_which_is_the_fastest(
+    gain: float, budget_s: float, heats: int
+) -> None:
+    # A block of two takes 4 s: three of heats and five of a final are out of reach; four of a final, or three, are not.
     gains = {RIVALS[0]: gain, RIVALS[1]: gain + 0.03}
-    track = Track(gains, 0.0005, budget_s=29.0)
+    track = Track(gains, 0.0005, budget_s=budget_s)
     found = track.race(RIVALS[:2], seen=gains)
     assert set(track.counts(Stage.HEATS).values()) == ({heats} if heats else set())
     assert found.candidate == RIVALS[1 if heats else 0]
