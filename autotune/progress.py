@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -58,10 +59,9 @@ class _Lines:
         now_s = time.monotonic()
         if now_s >= self._due_s:
             self._due_s = now_s + self._every_s
-            # A log that takes no more lines must not end the run.
-            with suppress(OSError):
-                sys.stderr.write(f"autotune: {sentence}\n")
-                sys.stderr.flush()
+            # A log that takes no more lines, or was never there, must not end the run.
+            with suppress(OSError, ValueError):
+                print(f"autotune: {sentence}", file=sys.stderr or io.StringIO(), flush=True)
 
 
 class _Ticking(Bar):
@@ -101,7 +101,7 @@ def _trial(before: int, order: Order) -> str:
 
 def _clock(seconds: float) -> str:
     """As 4:05; what is overdrawn as 0:00."""
-    minutes, rest = divmod(max(0, int(seconds)), 60)
+    minutes, rest = divmod(max(0, int(min(seconds, 1e9))), 60)
     return f"{minutes}:{rest:02d}"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 
 import pytest
@@ -44,6 +45,16 @@ def test_a_log_gets_a_line_of_what_begins_when_one_is_due(capfd: pytest.CaptureF
         "best 8.00 images/s, bf16 + channels_last, batch 4"
     )
     assert third == "autotune: trial 3: batch sizes, bf16 + channels_last, batch 4; 0:00 left"
+
+
+def test_a_log_that_was_never_there_or_is_closed_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in (None, closed := io.StringIO()):
+        closed.close()
+        with watching(line_every_s=0.0) as watcher:
+            monkeypatch.setattr("sys.stderr", stream)
+            watcher.say("building the model")
+            watcher.watch(Progress(Order(Stage.BATCH_SIZES, CONFIG, range(2)), 1, BEST, spent_s=1.0, budget_s=math.inf))
+        monkeypatch.undo()
 
 
 def test_what_ends_before_a_line_is_due_stays_quiet(capfd: pytest.CaptureFixture[str]) -> None:

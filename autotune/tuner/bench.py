@@ -21,7 +21,7 @@ __all__ = ["Bench", "LiveBench", "Progress", "circumstances", "fail_if_unusable"
 
 # A step that compiles may take this share of what is left of the budget beyond its own limit, and this at least.
 _COMPILING_SHARE = 0.5
-_COMPILING_AT_LEAST_S = 60.0
+_COMPILING_AT_LEAST_S, _COMPILING_AT_MOST_S = 60.0, 3600.0
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,8 @@ class LiveBench:
     def _step_timeout_s(self, order: Order) -> float:
         if not order.config.compile:
             return order.step_timeout_s
-        return order.step_timeout_s + max(_COMPILING_AT_LEAST_S, _COMPILING_SHARE * self.remaining_s)
+        share_s = _COMPILING_SHARE * self.remaining_s
+        return order.step_timeout_s + min(max(_COMPILING_AT_LEAST_S, share_s), _COMPILING_AT_MOST_S)
 
     def _start(self, config: TrainingConfig) -> Session:
         """A fresh child; where an earlier trial took the server with it, from a fresh server."""

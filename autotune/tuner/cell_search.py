@@ -67,7 +67,9 @@ class _Run:
         self.own_cell = Cell(space.baseline)  # the baseline's
         self.tensors = TensorLimit(bench.input_elements)
         self.limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
+        self.waiting: list[Cell] = []  # to be screened
         self.screened: list[Cell] = []
+        self.probed: list[Cell] = []  # ahead of their turn, for others
         self.standings = Standings(objective, self.limit_bytes)
         self.budget = Budget(bench, self.standings, objective)
         self.climb = Climb(
@@ -187,14 +189,14 @@ class _Run:
     def _screen_and_climb(self, cells: list[Cell]) -> None:
         """Screen the cells, the most promising first, each new setting before any of them twice. Before the first of
         which nothing is expected the ladders of the others are climbed down: the budget may end here."""
-        outlook, waiting = Outlook(), list(cells)
-        while waiting:
+        outlook, self.waiting = Outlook(), list(cells)
+        while self.waiting:
             # Of equals the one that starts much faster, and of those the first, in the profile's order.
-            cell = max(waiting, key=lambda each: (outlook.expect(each.settings), -self._slowness(each)))
+            cell = max(self.waiting, key=lambda each: (outlook.expect(each.settings), -self._slowness(each)))
             if outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING:
                 self.climb.down(self.screened, self.sizes)
-            waiting.remove(cell)
             self._screen(cell)
+            self.waiting.remove(cell)
             if (gain := self._screened_gain(cell)) is not None:
                 outlook.take(cell.settings, gain)
         self.climb.down(cells, self.sizes)
@@ -220,7 +222,7 @@ class _Run:
     def _screen(self, cell: Cell) -> None:
         """Time a cell at the largest batch that it trains with."""
         if self._near_the_limit() and self._affordable(cell.settings):
-            cell.memory.like = self._likest(cell)
+            cell.memory.like = self._likest(cell) or self._plainest(cell)
             if cell.memory.like is None:
                 self._probe(cell, below=self.sizes[0] + 1)
             self._leave_out_what_cannot_be_indexed()
@@ -233,10 +235,24 @@ class _Run:
                 return
 
     def _likest(self, cell: Cell) -> MemoryFit | None:
-        """The memory of the screened cell that shares most settings with this one, of those whose activations are as
+        """The memory of the known cell that shares most settings with this one, of those whose activations are as
         wide: what is predicted from it is verified as any prediction is, and saves two probes a cell."""
-        known = [each for each in self.screened if len(each.memory.peaks) > 1 and each.is_half == cell.is_half]
+        known = [
+            each
+            for each in [*self.screened, *self.probed]
+            if len(each.memory.peaks) > 1 and each.is_half == cell.is_half
+        ]
         return max(known, key=cell.settings_shared_with).memory if known else None
+
+    def _plainest(self, cell: Cell) -> MemoryFit | None:
+        """The memory, now probed, of the cell with the same precision and else the baseline's settings: it starts as
+        the baseline does, where others may compile kernels for each probe."""
+        precision = cell.settings.precision
+        plain = Cell(self.baseline.config.model_copy(update={"precision": precision}))
+        plain = next((each for each in self.waiting if each == plain), plain)
+        self._probe(plain, below=self.sizes[0] + 1)
+        self.probed.append(plain)
+        return plain.memory if plain is not cell and plain.memory.peaks else None
 
     def _leave_out_what_cannot_be_indexed(self) -> None:
         """Batch sizes whose tensors are too large; not the baseline's, which has run."""

@@ -22,8 +22,8 @@ _A_RUNG = 0.02
 
 
 class Climb:
-    """try_: measures a config of a cell; None where the budget has no room left. given_up: what counts as the gain
-    of a trial that was given up."""
+    """try_: measures a config of a cell; None where the budget has no room left. given_up: what a trial
+    that was given up has brought at the most."""
 
     def __init__(
         self, standings: Standings, try_: Callable[[Cell, TrainingConfig], Trial | None], given_up: Callable[[], float]
@@ -45,18 +45,21 @@ class Climb:
             self._ladders.setdefault(cell, Ladder(cell, gain, sizes))
         ladders = [self._ladders[cell] for cell in near]
         while ladders := [ladder for ladder in ladders if not ladder.ended]:
-            if self._trials >= _TRIALS_AT_MOST:
-                return
             ladder = max(ladders, key=lambda each: each.best - _A_RUNG * each.rungs)
             effective_batch = self._standings.baseline.config.images_per_step
-            config = ladder.cell.settings.at_batch_size(ladder.next_size(), effective_batch)
+            config = ladder.cell.settings.at_batch_size(ladder.next_size, effective_batch)
             trial = self._standings.trials.get(config)
             if trial is None:
-                self._trials += 1
+                if self._trials >= _TRIALS_AT_MOST:
+                    return
                 trial = self._try(ladder.cell, config)
-            if trial is not None:
-                gain = self._given_up() if trial.gave_up else self._standings.worth(trial)
-                ladder.take(gain, self._standings.trial_error)
+                self._trials += trial is not None
+            if trial is None:
+                # The rest of this one costs as much.
+                ladders.remove(ladder)
+                continue
+            gain = self._given_up() if trial.gave_up else self._standings.worth(trial)
+            ladder.take(gain, self._standings.trial_error, gave_up=trial.gave_up)
 
     def _within_reach(self, cells: Sequence[Cell]) -> dict[Cell, float]:
         """The cells to climb down on, and what each brings at its largest batch, the best first."""

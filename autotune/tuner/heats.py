@@ -96,7 +96,9 @@ class Heats:
         return fmean(self._leads(side, other))
 
     def _error(self) -> float:
-        """The standard error of a lead, from what block and side leave unexplained."""
+        """The standard error of a lead, from what block and side leave unexplained; one block says nothing of it."""
         reference = self.running[0]
         rows = [self._leads(side, reference) for side in self.running]
+        if len(rows[0]) < 2:
+            return math.inf
         return max(LEAST_ERROR, math.sqrt(2.0 * unexplained_variance(rows) / len(rows[0])))

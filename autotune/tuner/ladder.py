@@ -10,10 +10,10 @@ from autotune.tuner.cell import Cell
 __all__ = ["Ladder"]
 
 # It ends after two rungs that are slower than the cell's best by more than the loss, or one by more than the great
-# loss, which no smaller batch makes good, or after three in turn that gain next to nothing on it. All as ln of a ratio;
-# where steps are noisy, a loss is one of so many standard errors.
+# loss, which a smaller batch hardly makes good, or after three in turn that gain next to nothing on it. All as ln of a
+# ratio; where steps are noisy, a loss is one of so many standard errors.
 _LOSS, _LOST_AT_MOST = 0.02, 2
-_GREAT_LOSS = 0.15
+_GREAT_LOSS = 0.25
 _GAIN, _WITHOUT_AT_MOST = 0.005, 3
 _SURE_ERRORS = 2.0
 
@@ -33,19 +33,23 @@ class Ladder:
     def ended(self) -> bool:
         return not self._below or self._lost >= _LOST_AT_MOST or self._without >= _WITHOUT_AT_MOST
 
+    @property
     def next_size(self) -> int:
-        """The next rung's batch size; each is given once."""
-        return self._below.pop(0)
+        """The next rung's batch size."""
+        return self._below[0]
 
-    def take(self, gain: float, error: float) -> None:
-        """What the next rung brought, in the unit of best; -inf where it failed. error: the standard error of what it
-        brought beside another's."""
+    def take(self, gain: float, error: float, *, gave_up: bool = False) -> None:
+        """What the next rung brought, in the unit of best; -inf where it failed, and at the most where it was given up.
+        error: the standard error of what it brought beside another's."""
+        self._below.pop(0)
         self.rungs += 1
         loss = max(_LOSS, _SURE_ERRORS * error)
-        self._lost += gain < self.best - loss
+        self._lost += gave_up or gain < self.best - loss
         # What failed may have failed for its own size alone.
         if -math.inf < gain < self.best - max(_GREAT_LOSS, loss):
             self._lost = _LOST_AT_MOST
         # Where losses show late, gains do too.
-        self._without = 0 if gain > self.best + _GAIN - (loss - _LOSS) else self._without + 1
-        self.best = max(self.best, gain)
+        gains = not gave_up and gain > self.best + _GAIN - (loss - _LOSS)
+        self._without = 0 if gains else self._without + 1
+        if not gave_up:
+            self.best = max(self.best, gain)

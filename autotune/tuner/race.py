@@ -29,8 +29,8 @@ _BLOCKS_AT_MOST = 12
 _FRESH_BLOCKS_AT_LEAST = 5
 # Where all candidates are so much faster than the baseline, as ln of a ratio, so few will do: what is in doubt there is
 # which of them is the fastest. By Student's t a gain shows at 99% in four blocks if it is 3 of their standard
-# deviations, in three if it is 6; those of processes 1.5% apart are 2%.
-_FEWER_BLOCKS = ((0.1, 4), (0.25, MIN_BLOCKS))
+# deviations, in three if it is 6; those of processes 1.5% apart are 2%, and few samples may show twice that.
+_FEWER_BLOCKS = ((0.15, 4), (0.3, MIN_BLOCKS))
 # A side of a block lasts at least this long, so that the clock and the scheduler do not show, and a fresh one takes at
 # least this many steps beside its start and warm-up.
 _BLOCK_SIDE_S = 0.5
@@ -121,11 +121,19 @@ class Race:
         if not plan.heats:
             return list(self.candidates), None
         heats = Heats(self.candidates[: plan.candidates], self.measure.log_ratio, self.tie)
+        slower = 1.0
         for block in range(plan.heats):
             if heats.are_decided:
                 break
-            reserve_s = self._final_s(heats.running, plan.width, fresh=True) * plan.final
+            final_s = self._final_s(heats.running, plan.width, fresh=True)
+            block_s = self._block_s(heats.running, plan.width, fresh=True)
+            # Blocks that took longer than expected, or twice, must not cost the verdict.
+            before_s = self.bench.remaining_s
+            if before_s < slower * (block_s + MIN_BLOCKS * final_s):
+                break
+            reserve_s = (plan.heats - block - 1) * block_s + plan.final * final_s
             heats.take(self._block(Stage.HEATS, heats.running, block, plan, reserve_s))
+            slower = max(slower, (before_s - self.bench.remaining_s) / block_s)
         return heats.ranking(), heats.failed
 
     def _final(self, candidate: Side, blocks: int, plan: _Plan) -> tuple[list[float], Trial | None]:

@@ -60,7 +60,7 @@ def replay(name: str, source: Callable[[], Surface], noise: float | None, seed: 
     surface = source()
     if name != _OURS and name not in _ENDS:
         budget_s = _our_s(source, noise, seed, budget_s)
-    bench = ReplayBench(surface, Noise(noise), seed, budget_s)
+    bench = ReplayBench(surface, _noise(noise), seed, budget_s)
     covered = equal = None
     if name == _OURS:
         config, covered, equal = _ours(bench, surface)
@@ -78,6 +78,11 @@ def replay(name: str, source: Callable[[], Surface], noise: float | None, seed: 
     )
 
 
+def _noise(process: float | None) -> Noise:
+    """What was recorded holds the drift of its machine."""
+    return Noise(process, drift=0.0) if process is None else Noise(process)
+
+
 def _ours(bench: ReplayBench, surface: Surface) -> tuple[TrainingConfig, bool | None, bool]:
     found = CellSearch().run(bench, surface.space)
     result = found.recommendation.verdict
@@ -92,7 +97,7 @@ def _ours(bench: ReplayBench, surface: Surface) -> tuple[TrainingConfig, bool | 
 def _our_s(source: Callable[[], Surface], noise: float | None, seed: int, budget_s: float) -> float:
     """The device time of our own search in the same replay, in seconds."""
     surface = source()
-    bench = ReplayBench(surface, Noise(noise), seed, budget_s)
+    bench = ReplayBench(surface, _noise(noise), seed, budget_s)
     _ours(bench, surface)
     return bench.spent_s
 

@@ -12,6 +12,7 @@ from autotune.grid_record import load_grid
 from autotune.records import Outcome, Trial
 from autotune.tuner.bench import circumstances
 from autotune.tuner.space import Space
+from benchmarks.replay.replayed import WARM_UP_STEPS
 from benchmarks.replay.surfaces import Surface
 
 __all__ = ["read_grid"]
@@ -59,13 +60,19 @@ def read_grid(path: Path) -> Surface:
         each = recorded.get(config, [(mean_ms,)])
         processes[config] = tuple(tuple(ms / mean_ms for ms in process) for process in each)
     name = path.name.partition(".")[0]
-    start_s = median(_before_steps_s(trial) for trials in timed.values() for trial in trials)
-    return Surface(name, where, step_s, peak_bytes, memory_bytes, processes, failures, start_s, knobs=grid.knobs)
+    starts_s = {config: median(map(_start_s, trials)) for config, trials in timed.items()}
+    start_s = median(each for config, each in starts_s.items() if not config.compile)
+    compiling_s = {config: each - start_s for config, each in starts_s.items() if each > start_s}
+    return Surface(name, where, step_s, peak_bytes, memory_bytes, processes, failures, start_s, compiling_s, grid.knobs)
 
 
-def _before_steps_s(trial: Trial) -> float:
-    """What of a trial no step took."""
-    return trial.duration_s - (sum(trial.step_ms) + sum(trial.warmup_ms) + (trial.worst_case_ms or 0.0)) / 1000.0
+def _start_s(trial: Trial) -> float:
+    """What a trial took beyond its steps, had those of its warm-up taken the usual time: its start, and what was
+    compiled in its first steps."""
+    step_s = fmean(trial.step_ms) / 1000.0
+    usual_s = step_s * (len(trial.step_ms) + len(trial.rehearsal_ms) + WARM_UP_STEPS - 1)
+    worst_s = step_s * min(2, trial.config.accumulation_steps) / trial.config.accumulation_steps
+    return max(0.0, trial.duration_s - usual_s - worst_s)
 
 
 def _processes(samples: list[tuple[float, ...]], period: int) -> list[tuple[float, ...]]:

@@ -12,12 +12,12 @@ from autotune.records import Outcome, Stage, Trial
 from autotune.tuner.order import Order
 from benchmarks.replay.surfaces import Surface
 
-__all__ = ["Noise", "ReplayBench"]
+__all__ = ["WARM_UP_STEPS", "Noise", "ReplayBench"]
 
 # autotune.workload.pool's, which imports torch.
 _IMAGES_IN_TURN = 64
 # A fresh process's steps before those that are timed: the first batch, the worst case, the first batch again.
-_WARM_UP_STEPS = 3
+WARM_UP_STEPS = 3
 # Of a step that runs out of memory, the share that has passed.
 _FAILED_SHARE = 0.5
 
@@ -77,7 +77,7 @@ class ReplayBench:
             warm_s = process_s * self._step_factor(order.steps.start)
             # The worst case takes two micro-batches at the most.
             worst_s = process_s * min(2, config.accumulation_steps) / config.accumulation_steps
-            taken_s = start_s + (_WARM_UP_STEPS - 1) * warm_s + worst_s
+            taken_s = start_s + (WARM_UP_STEPS - 1) * warm_s + worst_s
             if order.give_up_ms is not None and 1000.0 * warm_s > order.give_up_ms:
                 # One slow step may be chance; the second decides.
                 warm_s = process_s * self._step_factor(order.steps.start)
@@ -129,12 +129,13 @@ class ReplayBench:
     def _start_process(self, config: TrainingConfig) -> float:
         """Draw a process of a config: by what its steps are longer than the config's."""
         recorded = self._surface.processes
-        self._process = self._draw.choice(recorded[config]) if recorded else None
-        if self._noise.process is None:
-            return 1.0
-        # The recorded one lends no more than how its steps vary.
-        same = fmean(self._process) if self._process else 1.0
-        return exp(self._draw.gauss(0.0, self._noise.process)) / same
+        mean, self._process = 1.0, None
+        if recorded:
+            process = self._draw.choice(recorded[config])
+            mean = fmean(process)
+            self._process = tuple(factor / mean for factor in process)
+        # At a named noise the recorded one lends no more than how its steps vary.
+        return mean if self._noise.process is None else exp(self._draw.gauss(0.0, self._noise.process))
 
     def _step_factor(self, step: int) -> float:
         """How a step differs from its process's others: as recorded, where it was."""

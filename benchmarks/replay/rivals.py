@@ -31,6 +31,14 @@ def _fastest(times: dict[TrainingConfig, float], space: Space) -> TrainingConfig
     return min(times, key=times.__getitem__) if times else space.baseline
 
 
+def _without_idle(config: TrainingConfig, space: Space) -> TrainingConfig:
+    """A value that changes nothing beside the others is the config without it."""
+    for knob in space.extra_knobs:
+        if knob.idle_beside(getattr(config, knob.name), config):
+            config = config.model_copy(update={knob.name: knob.baseline(space.where)})
+    return config
+
+
 def exhaustive(bench: ReplayBench, space: Space) -> TrainingConfig:
     """Every config in a process of its own, 30 samples, the least median."""
     times = {}
@@ -71,7 +79,7 @@ def one_factor(bench: ReplayBench, space: Space) -> TrainingConfig:
             try_(config)
         for knob in (*SETTINGS, *space.extra_knobs):
             for config in space.with_knob(_fastest(times, space), knob):
-                try_(config)
+                try_(_without_idle(config, space))
     return _fastest(times, space)
 
 
@@ -113,10 +121,7 @@ def _tpe(bench: ReplayBench, space: Space, sampler: optuna.samplers.BaseSampler,
         else:
             size = trial.suggest_categorical("batch_size", sizes)
         config = space.baseline.model_copy(update=values).at_batch_size(size, space.where.effective_batch)
-        # A value that changes nothing beside the others is the config without it.
-        for knob in space.extra_knobs:
-            if knob.idle_beside(values[knob.name], config):
-                config = config.model_copy(update={knob.name: knob.baseline(space.where)})
+        config = _without_idle(config, space)
         samples = bench.time_ms(config, _STEPS)
         if not samples:
             raise optuna.TrialPruned

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.config import Circumstances, MatmulPrecision, Precision, TrainingConfig
 from autotune.errors import RecordError
 from autotune.grid_record import load_grid
 from autotune.records import Outcome
@@ -28,21 +28,38 @@ def _surface(
     *,
     memory_gib: int = 24,
     effective_batch: int = 64,
+    knobs: tuple[str, ...] = (),
 ) -> Surface:
     where = Circumstances("cuda", effective_batch, (8, 0), native_bf16=True)
-    configs = Space(where).configs()
+    configs = Space(where, knobs=knobs).configs()
     return Surface(
         "made by hand",
         where,
         {config: step_s(config) for config in configs},
         {config: int(gib(config) * GIB) for config in configs},
         memory_gib * GIB,
+        knobs=knobs,
     )
 
 
 def _chosen(rival: str, surface: Surface, budget_s: float = 1e9) -> tuple[TrainingConfig, ReplayBench]:
     bench = ReplayBench(surface, NO_NOISE, 0, budget_s)
     return {**RIVALS, **BATCH_RIVALS}[rival](bench, surface.space), bench
+
+
+@pytest.mark.parametrize("rival", ["one factor at a time", "Optuna TPE", "Optuna TPE, joint", "random"])
+def test_rivals_know_the_extra_knobs_and_none_beside_which_it_is_idle(rival: str) -> None:
+    def step_s(config: TrainingConfig) -> float:
+        """tf32-like products are the best thing there is, until bf16 is tried beside them."""
+        fast = config.matmul_precision is MatmulPrecision.HIGH
+        return 1.0 - 0.3 * fast - 0.35 * (config.precision is Precision.BF16) - 0.01 * config.batch_size
+
+    surface = _surface(lambda config: 1.0, step_s, effective_batch=2, knobs=("optimizer", "matmul_precision"))
+    config, bench = _chosen(rival, surface, budget_s=150.0)
+    assert config in surface.step_s
+    if rival == "one factor at a time":
+        assert (config.precision, config.matmul_precision) == (Precision.BF16, MatmulPrecision.DEFAULT)
+    assert bench.trials > 5
 
 
 @pytest.mark.parametrize(

@@ -79,3 +79,31 @@ def test_what_is_given_up_at_a_batch_size_is_climbed_no_further(gains: list[floa
 
 def test_cells_out_of_reach_are_left_alone_but_for_the_second_best() -> None:
     assert {place for place, _ in _asked([-0.2, 0.2, -0.3], 0.01)} == {0, 1}
+
+
+def test_what_is_given_up_brings_no_more_than_it_did_however_far_behind_its_cell_is() -> None:
+    # Given up is what lies 0.3 behind the leader: more than this cell has ever brought.
+    asked = _asked([0.7, 0.0], 0.01, gave_up=True)
+    assert [size for place, size in asked if place == 1] == [8, 4]
+
+
+def test_rungs_that_were_refused_are_asked_for_again_once_there_is_room() -> None:
+    cell = Cell(BASELINE)
+    standings = Standings(Objective.THROUGHPUT, None)
+    baseline = _trial(BASELINE, 0.0)
+    standings.begin(baseline)
+    cell.take(baseline)
+    room: list[int] = []
+    asked: list[int] = []
+
+    def measure(cell: Cell, config: TrainingConfig) -> Trial | None:
+        asked.append(config.batch_size)
+        return _trial(config, 0.1 * len(asked)) if room else None
+
+    climb = Climb(standings, measure, lambda: -0.3)
+    for _ in range(50):
+        climb.down([cell], SIZES)
+    assert asked == [8] * 50
+    room.append(1)
+    climb.down([cell], SIZES)
+    assert asked[50:] == [8, 4, 2, 1]

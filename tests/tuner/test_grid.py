@@ -80,6 +80,22 @@ def test_with_knobs_every_value_of_them_is_measured_beside_every_setting(tiny_da
     assert 0.0 < surface.start_s < max(trial.duration_s for trial in grid.trials)
 
 
+def test_what_compiles_is_part_of_a_grid_with_what_that_takes(tiny_data: DataSpec, tmp_path: Path) -> None:
+    request = replace(_request(tiny_data, "compilable"), effective_batch=1, knobs=("compile",))
+    grid = record_grid(request, steps=2, rounds=1)
+    compiled = {trial.config for trial in grid.trials if trial.config.compile}
+    assert len(compiled) == len(grid.trials) / 2
+    assert {trial.outcome for trial in grid.trials} == {Outcome.OK}, [
+        trial.detail for trial in grid.trials if trial.detail
+    ]
+    grid.save(tmp_path / "grid.json")
+    surface = read_grid(tmp_path / "grid.json")
+    assert compiled <= set(surface.compiling_s)
+    seconds = {trial.config: trial.compilation.seconds for trial in grid.trials if trial.compilation}
+    for config in compiled:
+        assert surface.compiling_s[config] > 0.9 * seconds[config], "starting it takes what compiling takes"
+
+
 def test_at_a_named_noise_recorded_processes_differ_by_that_alone(tiny_data: DataSpec, tmp_path: Path) -> None:
     grid = record_grid(_request(tiny_data, "plain"), steps=6, rounds=3)
     means_ms = [100.0, 130.0, 160.0]

@@ -16,7 +16,7 @@ def _climb(gains: dict[int, float], largest: int, error: float = 0.0) -> list[in
     ladder = Ladder(cell, gains[largest], list(gains))
     asked = []
     while not ladder.ended:
-        asked.append(ladder.next_size())
+        asked.append(ladder.next_size)
         ladder.take(gains[asked[-1]], error)
     return asked
 
@@ -29,8 +29,8 @@ def _climb(gains: dict[int, float], largest: int, error: float = 0.0) -> list[in
         ((1.0, 1.001, 1.002, 1.001, 1.0), [32, 16, 8]),  # flat
         ((1.0, 1.1, 1.2, 1.3, 1.4), [32, 16, 8, 4]),
         ((1.0, -math.inf, -math.inf, 2.0, 2.0), [32, 16]),
-        ((1.0, 0.84, 1.1, 1.2, 1.3), [32]),  # a great loss
-        ((1.0, 1.3, 1.1, 1.2, 1.3), [32, 16]),  # on the best so far
+        ((1.0, 0.74, 1.1, 1.2, 1.3), [32]),  # a great loss
+        ((1.0, 1.3, 1.04, 1.4, 1.5), [32, 16]),  # on the best so far
         ((1.0, -math.inf, 0.99, 0.7, 1.3), [32, 16, 8]),  # what failed says nothing of the next
     ],
 )

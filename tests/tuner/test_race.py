@@ -128,12 +128,12 @@ def test_a_loss_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "budget_s", "heats"), [(0.12, 30.0, 3), (0.08, 30.0, 0), (0.3, 26.0, 3), (0.2, 26.0, 0)]
+    ("gain", "budget_s", "heats"), [(0.17, 31.0, 3), (0.12, 31.0, 0), (0.32, 27.0, 3), (0.25, 27.0, 0)]
 )
 def test_where_time_is_short_a_clear_gain_leaves_it_to_which_is_the_fastest(
     gain: float, budget_s: float, heats: int
 ) -> None:
-    # A block of two takes 4 s: three of heats and five of a final are out of reach; four of a final, or three, are not.
+    # A block of two takes 4 s: three of heats and five of a final are out of reach; with four, or three, they are not.
     gains = {RIVALS[0]: gain, RIVALS[1]: gain + 0.03}
     track = Track(gains, 0.0005, budget_s=budget_s)
     found = track.race(RIVALS[:2], seen=gains)
@@ -240,3 +240,21 @@ def test_a_final_does_not_end_early_at_a_verdict_that_is_not_sure() -> None:
     early = [each for each in found if len(each.log_ratios) < 12]
     assert early
     assert {each.kind for each in early} == {VerdictKind.FASTER}
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.4, 2.0])
+def test_heats_that_take_longer_than_expected_cost_no_verdict(slower: float) -> None:
+    gains = dict.fromkeys(RIVALS, 0.4)
+    for budget_s in range(40, 80, 5):
+        track = Track(gains, 0.001, budget_s=float(budget_s))
+        took = track.measure
+
+        def measure(order: Order, track: Track = track, took: Callable[[Order], Trial] = took) -> Trial:
+            before_s = track.remaining_s
+            trial = took(order)
+            track.remaining_s -= (slower - 1.0) * (before_s - track.remaining_s)
+            return trial
+
+        track.measure = measure  # type: ignore[method-assign]
+        found = track.race(RIVALS, seen=gains)
+        assert found.kind is VerdictKind.FASTER, (budget_s, found.sentence)
