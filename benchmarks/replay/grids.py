@@ -8,7 +8,7 @@ from statistics import fmean, median
 
 from autotune.config import TrainingConfig
 from autotune.errors import RecordError
-from autotune.grid_record import load_grid
+from autotune.grid_record import Grid, load_grid
 from autotune.records import Outcome, Trial
 from autotune.tuner.bench import circumstances
 from autotune.tuner.space import Space
@@ -25,12 +25,13 @@ def read_grid(path: Path) -> Surface:
     Raises RecordError where the grid is not whole, or nothing in it trained.
     """
     grid = load_grid(path)
-    if not grid.complete:
-        raise RecordError(f"{path}: the recording was interrupted, and what it lacks would count as out of memory")
+    trials = _of_whole_rounds(grid)
+    if not trials:
+        raise RecordError(f"{path}: the recording was interrupted in its first round: what it lacks is not known")
     where = circumstances(grid.job, grid.machine)
     memory_bytes = grid.job.memory_limit_bytes or grid.machine.device_memory_bytes or grid.machine.memory_bytes
     rounds: dict[TrainingConfig, dict[int | None, Trial]] = {}
-    for trial in grid.trials:
+    for trial in trials:
         known = rounds.setdefault(trial.config, {})
         # Of a disturbed trial and its repeat the less disturbed counts, as it does for the bench.
         if trial.block not in known or trial.disturbances < known[trial.block].disturbances:
@@ -64,6 +65,12 @@ def read_grid(path: Path) -> Surface:
     start_s = median(each for config, each in starts_s.items() if not config.compile)
     compiling_s = {config: each - start_s for config, each in starts_s.items() if each > start_s}
     return Surface(name, where, step_s, peak_bytes, memory_bytes, processes, failures, start_s, compiling_s, grid.knobs)
+
+
+def _of_whole_rounds(grid: Grid) -> list[Trial]:
+    """Without the round in which the recording was interrupted: what that lacks would count as out of memory."""
+    cut_off = None if grid.complete else max((trial.block or 0 for trial in grid.trials), default=0)
+    return [trial for trial in grid.trials if (trial.block or 0) != cut_off]
 
 
 def _start_s(trial: Trial) -> float:

@@ -137,7 +137,7 @@ def test_a_grid_in_which_nothing_trained_is_refused(tiny_data: DataSpec, tmp_pat
         read_grid(tmp_path / "grid.json")
 
 
-def test_ctrl_c_keeps_what_was_measured(tiny_data: DataSpec) -> None:
+def test_ctrl_c_keeps_what_was_measured(tiny_data: DataSpec, tmp_path: Path) -> None:
     calls: list[str] = []
 
     def interrupt(sentence: str) -> None:
@@ -148,3 +148,16 @@ def test_ctrl_c_keeps_what_was_measured(tiny_data: DataSpec) -> None:
     grid = record_grid(_request(tiny_data, "plain"), steps=1, say=interrupt)
     assert not grid.complete
     assert len(grid.trials) == 2
+    grid.save(tmp_path / "grid.json")
+    with pytest.raises(RecordError, match="interrupted in its first round"):
+        read_grid(tmp_path / "grid.json")
+
+
+def test_the_whole_rounds_of_an_interrupted_recording_are_replayed(tiny_data: DataSpec, tmp_path: Path) -> None:
+    whole = record_grid(_request(tiny_data, "plain"), steps=4, rounds=2)
+    of_first = [trial for trial in whole.trials if trial.block == 0]
+    cut = whole.model_copy(update={"complete": False, "trials": whole.trials[: len(of_first) + 2]})
+    cut.save(tmp_path / "cut.json")
+    only = whole.model_copy(update={"trials": tuple(of_first)})
+    only.save(tmp_path / "only.json")
+    assert read_grid(tmp_path / "cut.json").step_s == read_grid(tmp_path / "only.json").step_s
