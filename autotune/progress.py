@@ -20,7 +20,7 @@ from autotune.tuner.order import Order
 __all__ = ["Watcher", "watching"]
 
 # In a log no two lines come closer than this, and what ends within it has none.
-_LINE_EVERY_S = 30.0
+_LINE_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
