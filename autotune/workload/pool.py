@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 from statistics import fmean
 
+import psutil
 import torch
 
 from autotune.errors import DataError
@@ -59,8 +60,9 @@ def make_pool(
     """Choose and decode: size images drawn by seed without replacement, and the worst case of all images.
 
     size: default 64 or the effective batch, whichever is more, fewer where the images take over 1 GiB; where the data
-    has fewer, they repeat. resized: what the detector makes of an image's (height, width). Raises DataError where an
-    image cannot be decoded; with the samples' skip_bad it is replaced, and counted in samples.skipped.
+    has fewer, they repeat. resized: what the detector makes of an image's (height, width). Raises DataError where the
+    images of an effective batch do not fit into memory, or where one cannot be decoded; with the samples' skip_bad that
+    is replaced, and counted in samples.skipped.
     """
     decode = _Decoder(samples, needs_masks, needs_keypoints)
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -139,12 +141,21 @@ class _WorstCase:
 
 
 def _affordable(samples: Samples, order: list[int], effective_batch: int) -> int:
-    """How many images in that order to keep: by count and by bytes, but an effective batch at least."""
+    """How many images in that order to keep: by count and by bytes, but an effective batch at least.
+
+    Raises DataError where those, and as many for the worst case, do not fit into what memory is free."""
+    free_bytes = psutil.virtual_memory().available
     count, total_bytes = 0, 0
     for index in order[: max(effective_batch, IMAGES_IN_TURN)]:
         height, width = samples.height_width(index)
         total_bytes += 3 * 4 * height * width
         if count >= effective_batch and total_bytes > MOST_BYTES:
             break
+        if 2 * total_bytes > free_bytes:
+            raise DataError(
+                f"an effective batch of {effective_batch} images: decoded, no more than {count} fit twice, for speed "
+                f"and for the worst case, into the {free_bytes / 2**30:.1f} GiB of memory that are free; give a "
+                "smaller --effective-batch"
+            )
         count += 1
     return count

@@ -25,6 +25,13 @@ def pooled(
     )
 
 
+def test_an_effective_batch_whose_images_do_not_fit_into_memory_is_refused_before_one_is_decoded(monkeypatch):
+    samples = SyntheticSamples(5_000_000, seed=0)
+    monkeypatch.setattr(samples, "load", lambda index: pytest.fail("decoded"))
+    with pytest.raises(DataError, match=r"an effective batch of 5000000 images: .* give a smaller --effective-batch"):
+        pooled(samples, effective_batch=5_000_000)
+
+
 def in_memory(*shapes):
     """Items of the given (height, width, boxes)."""
     return TensorSamples(
