@@ -28,7 +28,8 @@ Voc: TypeAlias = Annotated[Path | None, typer.Option(help="A Pascal VOC folder: 
 SkipBad: TypeAlias = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out broken images and boxes, and count them.")
 ]
-ImageSize: TypeAlias = Annotated[int | None, typer.Option(min=32, help="The detector's input size in pixels.")]
+# autotune.detectors.input_size.SMALLEST_PX, which would load torch.
+ImageSize: TypeAlias = Annotated[int | None, typer.Option(min=64, help="The detector's input size in pixels.")]
 FromScratch: TypeAlias = Annotated[bool, typer.Option("--from-scratch", help="All layers trained, live batch norm.")]
 Weights: TypeAlias = Annotated[str | None, typer.Option(help="A state dict's path, or `default` for torchvision's.")]
 EffectiveBatch: TypeAlias = Annotated[

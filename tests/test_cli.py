@@ -251,3 +251,12 @@ def _wait_until_gone(pids: list[int]) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"processes {alive} outlived the run")
+
+
+def test_the_smallest_image_size_of_the_options_is_the_detectors() -> None:
+    from typing import get_args
+
+    from autotune.cli_options import ImageSize
+    from autotune.detectors.input_size import SMALLEST_PX
+
+    assert get_args(ImageSize)[1].min == SMALLEST_PX
