@@ -87,7 +87,7 @@ def _bad(record: RunRecord) -> str | None:
     skipped = record.workload.skipped if record.workload else 0
     if not skipped:
         return None
-    return f"{skipped} {'record' if skipped == 1 else 'records'} of the data, bad, as --skip-bad allows"
+    return f"{skipped} broken {'image or box' if skipped == 1 else 'images or boxes'} of the data (--skip-bad)"
 
 
 def machine(record: RunRecord) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from autotune.grid_record import Grid, load_grid
 from autotune.records import Outcome, Trial
 from autotune.tuner.bench import circumstances
 from autotune.tuner.space import Space
-from benchmarks.replay.replayed import WARM_UP_STEPS
+from benchmarks.replay.replayed import WARM_UP_STEPS, worst_case_share
 from benchmarks.replay.surfaces import Surface
 
 __all__ = ["read_grid"]
@@ -22,7 +22,7 @@ def read_grid(path: Path) -> Surface:
     """A config's true time is the mean of its samples, and its processes vary as the recorded ones do: by process, by
     step, by what images make of a batch; a start takes what the recorded ones took. What failed in any round fails.
 
-    Raises RecordError where the grid is not whole, or nothing in it trained.
+    Raises RecordError where not one round of it is whole, or nothing in it trained.
     """
     grid = load_grid(path)
     trials = _of_whole_rounds(grid)
@@ -78,8 +78,7 @@ def _start_s(trial: Trial) -> float:
     compiled in its first steps."""
     step_s = fmean(trial.step_ms) / 1000.0
     usual_s = step_s * (len(trial.step_ms) + len(trial.rehearsal_ms) + WARM_UP_STEPS - 1)
-    worst_s = step_s * min(2, trial.config.accumulation_steps) / trial.config.accumulation_steps
-    return max(0.0, trial.duration_s - usual_s - worst_s)
+    return max(0.0, trial.duration_s - usual_s - step_s * worst_case_share(trial.config))
 
 
 def _processes(samples: list[tuple[float, ...]], period: int) -> list[tuple[float, ...]]:

@@ -12,7 +12,7 @@ from autotune.records import Outcome, Stage, Trial
 from autotune.tuner.order import Order
 from benchmarks.replay.surfaces import Surface
 
-__all__ = ["WARM_UP_STEPS", "Noise", "ReplayBench"]
+__all__ = ["WARM_UP_STEPS", "Noise", "ReplayBench", "worst_case_share"]
 
 # autotune.workload.pool's, which imports torch.
 _IMAGES_IN_TURN = 64
@@ -33,6 +33,11 @@ class Noise:
 
 
 _DRIFT_S = 300.0
+
+
+def worst_case_share(config: TrainingConfig) -> float:
+    """Of a step, what the worst case takes: two micro-batches at the most."""
+    return min(2, config.accumulation_steps) / config.accumulation_steps
 
 
 class ReplayBench:
@@ -68,16 +73,14 @@ class ReplayBench:
         if not fits:
             taken_s = start_s + _FAILED_SHARE * step_s / config.accumulation_steps
         elif not order.steps:
-            taken_s = start_s + 2.0 * min(2, config.accumulation_steps) * step_s / config.accumulation_steps
+            taken_s = start_s + 2.0 * step_s * worst_case_share(config)
         elif order.stage is Stage.NUMERICS:
             taken_s = start_s + len(order.steps) * step_s
             losses = (1.0,) * len(order.steps)
         else:
             process_s = step_s * exp(self._wander) * self._start_process(config)
             warm_s = process_s * self._step_factor(order.steps.start)
-            # The worst case takes two micro-batches at the most.
-            worst_s = process_s * min(2, config.accumulation_steps) / config.accumulation_steps
-            taken_s = start_s + (WARM_UP_STEPS - 1) * warm_s + worst_s
+            taken_s = start_s + (WARM_UP_STEPS - 1) * warm_s + process_s * worst_case_share(config)
             if order.give_up_ms is not None and 1000.0 * warm_s > order.give_up_ms:
                 # One slow step may be chance; the second decides.
                 warm_s = process_s * self._step_factor(order.steps.start)

@@ -93,10 +93,10 @@ def test_reports_load_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.parametrize(("count", "words"), [(0, None), (1, "1 record"), (2, "2 records")])
+@pytest.mark.parametrize(("count", "words"), [(0, None), (1, "1 broken image or box"), (2, "2 broken images or boxes")])
 def test_images_and_boxes_left_out_as_bad_are_counted(count, words):
     record = faster()
     record = record.model_copy(update={"workload": record.workload.model_copy(update={"skipped": count})})
-    sentence = f"{words} of the data, bad, as --skip-bad allows"
+    sentence = f"- {words} of the data (--skip-bad)"
     assert (sentence in terminal.render(record)) == (words is not None)
     assert ("--skip-bad" in terminal.render(record)) == (words is not None)
