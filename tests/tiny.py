@@ -135,6 +135,13 @@ def misbehaving() -> nn.Module:
     return Tiny(MISHAPS)
 
 
+def orphaned() -> nn.Module:
+    """Ends the process that wants it, and takes long to build."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(3600)
+    raise AssertionError("nobody waits for it any more")
+
+
 def greedy() -> nn.Module:
     """Needs more memory for four images than there is."""
     return Tiny({4: _allocate})

@@ -10,7 +10,6 @@ A failure answers {"outcome": ..., "detail": ...} and ends the child; so does th
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
@@ -32,25 +31,31 @@ from autotune.probes.compilation import compilation
 from autotune.probes.largest_tensor import with_largest_tensor
 from autotune.probes.memory import limit_memory, memory_stalls, peak_memory_bytes
 from autotune.records import Machine, Outcome
+from autotune.tuner.lineage import end_with_the_parent
 from autotune.workload.prepare import Prepared
 from autotune.workload.step import OptimizerStep
 
 __all__ = ["run_child"]
 
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(
+    # The last two are cuDNN's: on a full card no algorithm finds its workspace.
+    r"out of memory|can't allocate memory|not enough memory|ALLOC(ATION)?_FAILED|unable to find an engine",
+    re.IGNORECASE,
+)
 _UNSUPPORTED = re.compile(
     # The last is live batch norm's word for a batch that leaves it one value a channel.
-    r"not implemented for|not supported|no kernel image|more than 1 value per channel",
+    r"not implemented for|not[ _]supported|no kernel image|more than 1 value per channel",
     re.IGNORECASE,
 )
 # What torch's losses say of a label that the model has no output for.
 _UNKNOWN_LABEL = re.compile(r"Target \d+ is out of bounds")
-_PR_SET_PDEATHSIG = 1
 
 
 def run_child(prepared: Prepared, config: dict[str, Any], channel: int, threads: int) -> Never:
     """Serve one trial over the descriptor channel, then end the process without the server's clean-up."""
-    _end_with_the_server()
+    end_with_the_parent(signal.SIGKILL)
+    # The server's handler is for its own end.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     status = 1
     with Connection(os.dup(channel)) as connection:
@@ -210,9 +215,3 @@ def _is_of_the_compiler(error: BaseException) -> bool:
     """By the module of its class: importing torch._dynamo takes seconds, and most trials do without."""
     modules = (each.__module__ for each in type(error).__mro__)
     return any(module.startswith(("torch._dynamo.", "torch._inductor.")) for module in modules)
-
-
-def _end_with_the_server() -> None:
-    """Ask the kernel to kill this process when the server ends, so that no trial outlives a killed run."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

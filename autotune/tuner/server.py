@@ -26,11 +26,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from autotune import errors
 from autotune.installation import check_installation
 from autotune.records import Job
+from autotune.tuner.lineage import end_with_the_parent
 
 __all__ = ["main"]
 
@@ -123,6 +124,15 @@ class TrialServer:
                 for fd in fds:
                     os.close(fd)
             self.control.send(json.dumps(answer).encode())
+        self._end_children()
+
+    def abandon(self, compiled: Path) -> Never:
+        """End at once, whatever is under way; compiled: what to remove."""
+        self._end_children()
+        shutil.rmtree(compiled, ignore_errors=True)
+        os._exit(1)
+
+    def _end_children(self) -> None:
         for pid in self.children:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -166,6 +176,9 @@ def main() -> None:
     except errors.AutotuneError as error:
         control.send(json.dumps({"error": type(error).__name__, "message": str(error)}).encode())
         return
+    # While it decodes images or builds the model it does not see that its orderer has gone.
+    signal.signal(signal.SIGTERM, lambda *_: server.abandon(Path(sys.argv[2])))
+    end_with_the_parent(signal.SIGTERM)
     control.send(json.dumps({"ready": True}).encode())
     server.serve()
     shutil.rmtree(sys.argv[2], ignore_errors=True)

@@ -56,6 +56,20 @@ def test_a_label_that_the_model_has_no_class_for_is_said_to_be_one() -> None:
     assert "--data" in detail
 
 
+@pytest.mark.parametrize(
+    ("message", "outcome"),
+    [
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", Outcome.OUT_OF_MEMORY),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", Outcome.OUT_OF_MEMORY),
+        ("GET was unable to find an engine to execute this computation", Outcome.OUT_OF_MEMORY),
+        ("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED", Outcome.UNSUPPORTED),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", Outcome.CRASHED),
+    ],
+)
+def test_what_cudnn_says_is_understood(message: str, outcome: Outcome) -> None:
+    assert classify(RuntimeError(message))[0] is outcome
+
+
 def test_a_child_that_answers_nothing_is_ended_as_a_timeout(shared_bench: LiveBench) -> None:
     bench = shared_bench
     trial = bench.measure(_order(6, step_timeout_s=0.5))

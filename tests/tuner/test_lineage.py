@@ -1,0 +1,43 @@
+"""What is left of a run that is killed while its server builds the model or decodes the images: nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_the_server_of_a_killed_run_ends_in_the_middle_of_what_it_does(tmp_path: Path) -> None:
+    code = (
+        "import tempfile\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        "from autotune.records import Job, ModelSpec\n"
+        "from autotune.tuner.session import Server\n"
+        "server = Server('cpu')\n"
+        "server._compiled.mkdir(exist_ok=True)\n"
+        "print(server._process.pid, flush=True)\n"
+        "server.prepare(Job(model=ModelSpec(name='tiny:orphaned'), device='cpu', effective_batch=2))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS.parent), str(TESTS)))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, timeout=120, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    server = int(done.stdout)
+    for _ in range(600):
+        if not psutil.pid_exists(server) or psutil.Process(server).status() == "zombie":
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(server, signal.SIGKILL)
+        raise AssertionError("the server outlived the run")
+    assert list(tmp_path.iterdir()) == []
