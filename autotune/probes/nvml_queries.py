@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 import pynvml
 
 from autotune.nvml_record import GpuProcess, PowerSource
 from autotune.probes.clock_events import clock_events
 from autotune.probes.gpm import GPM_FIELDS, GpmSamples
+from autotune.probes.own_processes import is_other
 
 __all__ = ["ALL", "ENERGY", "INSTANT_POWER", "STATE", "Gpu", "Query"]
 
@@ -115,22 +114,9 @@ def _processes(gpu: Gpu) -> Mapping[str, Any]:
     running = pynvml.nvmlDeviceGetComputeRunningProcesses(gpu.handle)
     for process in running:
         if process.pid not in gpu.others:
-            gpu.others[process.pid] = _is_other(process.pid)
+            gpu.others[process.pid] = is_other(process.pid)
     others = [process for process in running if gpu.others[process.pid]]
     return {"other_processes": tuple(GpuProcess(pid=one.pid, used_bytes=one.usedGpuMemory) for one in others)}
-
-
-def _is_other(pid: int) -> bool:
-    """Whether a process on the GPU is none of ours: the trials descend from this process.
-
-    In a container NVML may report process ids of another namespace; those that do not exist here are left out.
-    """
-    try:
-        process = psutil.Process(pid)
-        family = [process, *process.parents()]
-    except psutil.Error:
-        return False
-    return os.getpid() not in {member.pid for member in family}
 
 
 def _gpm(gpu: Gpu) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ import psutil
 
 from autotune import errors
 from autotune.config import TrainingConfig
+from autotune.probes.own_processes import ORDERER
 from autotune.profile_record import Ceilings
 from autotune.records import Compilation, Job, Machine, Outcome, WorkloadFacts
 
@@ -79,6 +80,7 @@ class Server:
             "PYTHONPATH": os.pathsep.join(filter(None, (package_root, inherited))),
             # A factory that asks torch.cuda.is_available() must not open CUDA in a process that forks later.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+            ORDERER: str(os.getpid()),
             # A run's own: what an earlier one compiled would make compiling look free.
             "TORCHINDUCTOR_CACHE_DIR": str(self._compiled),
         }

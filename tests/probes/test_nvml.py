@@ -16,6 +16,7 @@ import pytest
 from autotune.nvml_record import GpuProcess, NvmlMissing, NvmlSample, NvmlSeries, PowerSource
 from autotune.probes.nvml import NvmlSampler
 from autotune.probes.nvml_device import NvmlDevice
+from autotune.probes.own_processes import ORDERER
 
 GPM = {"dram_bandwidth_percent": 71.5, "tensor_percent": 33.25, "sm_percent": 95.0, "occupancy_percent": 40.5}
 PCIE = {"pcie_tx_bytes_per_s": 1_000_000, "pcie_rx_bytes_per_s": 2_000_000}
@@ -231,6 +232,14 @@ def test_other_processes_are_those_that_are_not_ours(nvml: CDLL, monkeypatch: py
         child.communicate(b"\n")
     assert psutil.pid_exists(other)
     assert found == (GpuProcess(pid=other, used_bytes=5 << 20),)
+
+
+def test_to_a_trial_the_process_that_ordered_it_is_no_other(nvml: CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's own process, whose model is on the GPU while recommend() or profile() runs."""
+    monkeypatch.setenv("FAKE_PIDS", str(os.getppid()))
+    assert len(samples().samples[0].other_processes or ()) == 1
+    monkeypatch.setenv(ORDERER, str(os.getppid()))
+    assert samples().samples[0].other_processes == ()
 
 
 def test_the_sampler_takes_its_clock_and_a_last_sample(nvml: CDLL) -> None:
