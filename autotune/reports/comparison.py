@@ -25,8 +25,8 @@ WITHIN_PROFILES = (
 
 
 class Run(Record):
-    """One run. config: the recommended one, else the profiled one; images_per_second: its median over steps, from the
-    race where it was raced. None where the run has none."""
+    """One run. config: the recommended one, else the profiled one; images_per_second: over the blocks of its race, of
+    its search where it was not raced. None where the run has none."""
 
     path: str
     model: str

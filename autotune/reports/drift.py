@@ -121,7 +121,9 @@ def warning(record: RunRecord) -> str | None:
 
 def _words(found: Drift) -> str:
     change, low, high = (f"{100.0 * (value - 1.0):+.1f}%" for value in (found.ratio, found.low, found.high))
+    # Of less than a minute a rate would be extrapolated.
+    rate = f", {found.percent_per_minute:+.2f}% a minute" if found.minutes >= 1.0 else ""
     return (
-        f"the baseline's speed changed by {change} [{low}, {high}] over {found.minutes:.1f} minutes of measuring, "
-        f"{found.percent_per_minute:+.2f}% a minute, by {found.trials} trials of it"
+        f"the baseline's speed changed by {change} [{low}, {high}] over {found.minutes:.1f} minutes of measuring"
+        f"{rate}, by {found.trials} trials of it"
     )

@@ -37,7 +37,8 @@ def headline(record: RunRecord) -> str:
     timed = sum(trial.outcome is Outcome.OK for trial in record.trials)
     kept = f" {timed} of {len(record.trials)} trials gave a time." if record.trials else " Nothing was measured."
     if record.status is Status.INTERRUPTED:
-        return f"No verdict: the run was interrupted.{kept} The same command goes on with --resume in place of --force."
+        resume = "--resume in place of --force" if "--force" in record.command else "--resume"
+        return f"No verdict: the run was interrupted.{kept} The same command goes on with {resume}."
     if record.status is Status.FAILED:
         return f"No verdict: the run failed{reason}.{kept}"
     return f"No verdict{reason}.{kept}"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 
 from autotune.config import TrainingConfig
 from autotune.intervals import interval, interval_of_two
 from autotune.profile_record import Profile
 from autotune.records import Outcome, RunRecord, Stage, Trial
 
-__all__ = ["Ratio", "config_of", "images_per_second", "is_profile", "ratio_of"]
+__all__ = ["Ratio", "config_of", "images_per_second", "is_profile", "over_blocks", "ratio_of"]
 
 # With fewer blocks an interval says nothing.
 _MIN_BLOCKS = 3
@@ -50,13 +50,20 @@ def is_profile(record: RunRecord) -> bool:
 
 
 def images_per_second(record: RunRecord) -> float | None:
-    """The median over steps, from the race where there was one; of a profile from its step. None where nothing is."""
+    """Over the blocks of the race, of the search where there was none; of a profile from its step. None where nothing
+    is."""
     config, trials = config_of(record), _trials(record)
     if trials:
-        return median(speed for trial in trials for speed in trial.images_per_second)
+        return over_blocks(trials)
     if config and record.profile and is_profile(record):
         return 1000.0 * config.images_per_step / record.profile.step_ms
     return None
+
+
+def over_blocks(trials: Sequence[Trial]) -> float:
+    """Images/s of a config in all its blocks: their geometric mean, so that the quotient of two figures of the same
+    blocks is the ratio that a verdict or a comparison gives."""
+    return 1000.0 * math.exp(fmean(_log_speeds(trials[0].config, _block_ms(trials).values())))
 
 
 def ratio_of(first: RunRecord, other: RunRecord, *, same_work: bool) -> Ratio | None:
@@ -71,7 +78,7 @@ def ratio_of(first: RunRecord, other: RunRecord, *, same_work: bool) -> Ratio | 
         return _of_profiles(first.profile, other.profile, ratio, same_work=same_work)
     if is_profile(first) or is_profile(other):
         return Ratio(ratio, why_not=_UNLIKE_STEPS)
-    theirs, ours = _block_ms(first), _block_ms(other)
+    theirs, ours = _block_ms(_trials(first)), _block_ms(_trials(other))
     common = theirs.keys() & ours.keys() if same_work else set()
     if len(common) >= _MIN_BLOCKS:
         found = interval([math.log(theirs[steps] / ours[steps]) for steps in sorted(common)])
@@ -113,11 +120,11 @@ def _trials(record: RunRecord) -> list[Trial]:
     return [trial for trial in timed if trial.stage is Stage.RACE] or timed
 
 
-def _block_ms(record: RunRecord) -> dict[tuple[int, ...], float]:
+def _block_ms(trials: Iterable[Trial]) -> dict[tuple[int, ...], float]:
     """Mean time of each block's steps, by which steps they were: the same numbers are the same images in every run of
     the same work."""
     times: dict[tuple[int, ...], list[float]] = {}
-    for trial in _trials(record):
+    for trial in trials:
         times.setdefault(trial.steps, []).append(fmean(trial.step_ms))
     return {steps: fmean(values) for steps, values in times.items()}
 

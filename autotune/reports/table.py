@@ -11,6 +11,7 @@ from autotune.config import TrainingConfig
 from autotune.records import Outcome, RunRecord, Stage, Trial
 from autotune.reports.plain import printable
 from autotune.reports.si import GIB
+from autotune.reports.speed_ratio import over_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,8 @@ def trials_table(record: RunRecord) -> list[dict[str, Any]]:
     best_, median_, p10_, p90_images_per_second: over the trials of the search: the best trial's median, then median
     and 10th to 90th percentile of all timed steps. ratio: times as fast as the baseline on the images that both timed,
     within the search. The race is pooled apart, since it runs later, side by side with the baseline, and is what the
-    verdict comes from: race_images_per_second, race_ratio. Absent figures are NaN.
+    verdict comes from: race_images_per_second, the geometric mean of its blocks, and race_ratio. Absent figures are
+    NaN.
     """
     rows = [_row(record, config) for config in dict.fromkeys(trial.config for trial in record.trials)]
     return sorted(rows, key=_place)
@@ -79,7 +81,7 @@ def _row(record: RunRecord, config: TrainingConfig) -> dict[str, Any]:
         "p10_images_per_second": low,
         "p90_images_per_second": high,
         "ratio": _ratio(_timed_baseline(record, race=False), search),
-        "race_images_per_second": median(s for t in race for s in t.images_per_second) if race else math.nan,
+        "race_images_per_second": over_blocks(race) if race else math.nan,
         "race_ratio": _race_ratio(record, config, race),
         "peak_memory_gib": max(peaks) / GIB if peaks else math.nan,
         "notes": "; ".join(_notes(trials)),

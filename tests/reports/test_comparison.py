@@ -35,6 +35,20 @@ def test_two_runs_of_the_same_images_are_compared_block_by_block():
     assert "b trains 1.25x [1.25, 1.25] as many images/s as a: a real difference, as far as" in found.sentence
 
 
+@pytest.mark.parametrize("first_step", [100, 500])
+def test_the_ratio_is_that_of_the_images_per_second_in_the_table(first_step: int) -> None:
+    # One block in six was disturbed, which medians over steps would not show.
+    slow = race(BF16, 400.0, 200.0, blocks=6)
+    slow[5] = slow[5].model_copy(update={"step_ms": tuple(3.0 * ms for ms in slow[5].step_ms)})
+    first = raced(200.0).model_copy(update={"trials": tuple(slow)})
+    found = comparison([("a", first), ("b", raced(160.0, first_step=first_step))])
+    theirs, ours = (run.images_per_second for run in found.runs)
+    assert found.differences[0].paired is (first_step == 100)
+    assert ours == pytest.approx(16 / 0.160)
+    assert found.differences[0].ratio == pytest.approx(ours / theirs)
+    assert found.differences[0].ratio == pytest.approx(1.25 * 3.0 ** (1 / 6))
+
+
 def test_other_steps_are_compared_as_two_samples():
     (found,) = comparison([("a", raced(200.0, 0.02)), ("b", raced(160.0, 0.02, first_step=500))]).differences
     assert found.paired is False

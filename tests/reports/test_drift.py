@@ -103,6 +103,12 @@ def test_a_drift_beyond_the_zone_is_warned_of(changes: list[float], noise: float
         assert "over 3.0 minutes of measuring" in text
 
 
+@pytest.mark.parametrize(("duration_s", "rate"), [(60.0, True), (5.0, False)])
+def test_a_rate_is_told_where_a_minute_was_measured(duration_s: float, rate: bool) -> None:
+    trials = [trial.model_copy(update={"duration_s": duration_s}) for trial in baseline([0.0, 0.01, 0.02, 0.03])]
+    assert ("% a minute" in (sentence(run_record(trials)) or "")) is rate
+
+
 def test_a_steady_run_says_so_in_figures() -> None:
     assert sentence(faster()) is not None
     assert "by 9 trials of it" in sentence(faster())

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
 
 import pytest
 
 from autotune.records import DeviceState, Outcome, Recommended, Stage
 from autotune.reports.table import trials_frame
+from autotune.tuner.verdict import paired_log_ratio
 from records import BASELINE, BF16, TF32, failed, faster, ok, race, run_record, tie, verdict
 
 
@@ -46,6 +48,15 @@ def test_the_race_is_pooled_apart_from_the_search():
     assert row["ratio"] == pytest.approx(2.0)
     assert row["race_ratio"] == pytest.approx(2.0)
     assert row["median_images_per_second"] == pytest.approx(2 * row["race_images_per_second"])
+
+
+def test_the_speeds_of_a_race_are_as_far_apart_as_its_verdict_says():
+    trials = race(BF16, 200.0, 100.0, blocks=4)
+    trials[1] = trials[1].model_copy(update={"step_ms": tuple(5.0 * ms for ms in trials[1].step_ms)})
+    baseline, candidate = (row for _, row in trials_frame(run_record(trials)).iterrows())
+    mean = fmean(paired_log_ratio(*trials[place : place + 2]) for place in range(0, 8, 2))
+    speeds = [row["race_images_per_second"] for row in (baseline, candidate)]
+    assert speeds[1] / speeds[0] == pytest.approx(math.exp(mean))
 
 
 def test_the_candidates_race_ratio_is_the_verdicts():

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from autotune.reports import terminal
+from autotune.reports.table import trials_table
 from profiles import detector_profile, host_bound_profile
 from records import FACTS, H200, disturbed, faster, interrupted, nothing_measured, profiled, run_record, tie
 
@@ -21,6 +23,17 @@ def test_the_verdict_and_what_to_do_stand_at_the_top():
     lines = terminal.render(faster()).splitlines()
     assert lines[2] == "bf16 + channels_last, batch 16: 2.31x [2.28, 2.34] faster than your baseline."
     assert lines[3] == "Train with bf16 + channels_last, batch 16: it peaked at 41.0 of 139.8 GiB."
+
+
+def test_the_races_images_per_second_stand_beside_the_searchs():
+    row = next(line for line in terminal.render(faster()).splitlines() if "recommended" in line)
+    (figure,) = re.findall(r"2\.31x \((\S+)\)", row)
+    assert float(figure) == pytest.approx(trials_table(faster())[1]["race_images_per_second"], rel=1e-3)
+
+
+@pytest.mark.parametrize(("command", "words"), [(("--force",), "--resume in place of --force"), ((), "with --resume.")])
+def test_an_interrupted_run_says_how_to_go_on(command, words):
+    assert words in terminal.render(interrupted().model_copy(update={"command": command}))
 
 
 def test_failures_are_listed_with_outcome_and_detail():

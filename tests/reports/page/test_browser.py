@@ -96,7 +96,7 @@ def test_the_heats_are_drawn_with_a_point_for_each_side_and_block(opened: Opened
     page = opened(with_heats())
     points = page.evaluate("document.getElementById('heats').data.map((t) => t.x.filter((x) => x !== null).length)")
     assert points == [3, 5]
-    assert page.locator("#heats .points path").count() == 8
+    playwright.expect(page.locator("#heats .points path")).to_have_count(8)
 
 
 def test_what_weakens_the_verdict_is_seen_without_scrolling(opened: Opened) -> None:
@@ -107,7 +107,7 @@ def test_what_weakens_the_verdict_is_seen_without_scrolling(opened: Opened) -> N
 def test_the_roofline_has_a_point_for_each_layer_that_has_a_place(opened: Opened, large: RunRecord) -> None:
     page = opened(large)
     assert _points(page) == 3000
-    assert page.locator("#roofline .points path").count() == 3000
+    playwright.expect(page.locator("#roofline .points path")).to_have_count(3000)
 
 
 def test_layers_are_filtered_by_phase_and_module(opened: Opened) -> None:
@@ -118,7 +118,7 @@ def test_layers_are_filtered_by_phase_and_module(opened: Opened) -> None:
     page.locator("#module").fill("backbone.body")
     assert _points(page) == sum(layer.phase != "backward" and "backbone.body" in layer.layer for layer in layers)
     page.locator("#roofline-section summary").click()
-    assert page.locator("#layers tbody tr").count() == 3
+    playwright.expect(page.locator("#layers tbody tr")).to_have_count(3)
 
 
 def test_shape_and_colour_both_tell_the_bound(opened: Opened) -> None:
@@ -153,7 +153,7 @@ def test_trials_are_sorted_and_searched_by_keyboard(opened: Opened) -> None:
     page.keyboard.press("Enter")
     assert head.get_attribute("aria-sort") == "ascending"
     page.locator("#trials input").fill("sigsegv")
-    assert page.locator("#trials tbody tr").count() == 1
+    playwright.expect(page.locator("#trials tbody tr")).to_have_count(1)
 
 
 def test_the_config_is_copied_in_the_chosen_form(opened: Opened) -> None:
@@ -165,7 +165,7 @@ def test_the_config_is_copied_in_the_chosen_form(opened: Opened) -> None:
     copied = page.evaluate("navigator.clipboard.readText()")
     assert 'precision="bf16-mixed"' in copied
     assert copied == page.locator(".example.chosen").inner_text()
-    assert page.locator(".example:visible").count() == 1
+    playwright.expect(page.locator(".example:visible")).to_have_count(1)
 
 
 def test_hostile_names_show_as_text(opened: Opened, hostile: RunRecord) -> None:
