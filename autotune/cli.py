@@ -17,7 +17,7 @@ from autotune import cli_options as options
 from autotune.cli_output import close_stdout, fail, one_sentence, print_out
 from autotune.cli_reports import compare, report
 from autotune.cli_specs import checked_device, data_spec, existing, model_spec
-from autotune.errors import UsageError
+from autotune.errors import RunDirectoryError, UsageError
 
 __all__ = ["app", "main"]
 
@@ -175,7 +175,7 @@ def grid(
         from autotune.tuner.request import Request
 
         if out.exists() and not force:
-            raise UsageError(f"{out} exists; pass --force to overwrite it, or another --out")
+            raise RunDirectoryError(f"{out}: exists; pass --force to overwrite it, or another --out")
         if not out.parent.is_dir():
             raise UsageError(f"{out.parent} is no folder; make it first")
         request = Request(

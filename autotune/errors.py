@@ -6,7 +6,7 @@ AutotuneError               exit 1
 |-- DeviceError             a device that is absent or too small
 |-- InstallationError       torch and torchvision that do not fit each other
 |-- RecordError             a run record or journal that cannot be read
-|-- RunDirectoryError       a run directory that is taken, full or not writable
+|-- RunDirectoryError       a run directory, or another output, that is taken, full or not writable
 `-- TraceError              a profiler's trace that cannot be written, read or analysed
 
 Each message says what is wrong, the value, and what to do next.
@@ -55,7 +55,7 @@ class RecordError(AutotuneError):
 
 
 class RunDirectoryError(AutotuneError):
-    """A run directory that is taken, full or not writable."""
+    """A run directory, or another output, that is taken, full or not writable."""
 
 
 class TraceError(AutotuneError):

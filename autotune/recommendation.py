@@ -111,10 +111,11 @@ def recommend(
         images with COCO's spread of sizes. A sample of its items is read.
     effective_batch_size: images per optimizer step and device, kept exactly. budget: measuring time, in seconds or
         as "5m". device: "cpu", "cuda", "cuda:N"; None for the model's own where it is on a GPU, else CUDA where there
-        is one. baseline: the config you train with today. knobs: what else to try, on what leads: "compile",
-        "optimizer", "matmul_precision". objective: what the config shall be the best in: "memory" is the least of it
-        within 2% of the fastest, "energy" the most images per joule. refresh: measure again though the cache has an
-        answer.
+        is one. baseline: the config you train with today. image_size: the detector's input in pixels while it is
+        measured, where that is not the model's own; yours must have it set to train so. knobs: what else to try, on
+        what leads: "compile", "optimizer", "matmul_precision". objective: what the config shall be the best in:
+        "memory" is the least of it within 2% of the fastest, "energy" the most images per joule. refresh: measure
+        again though the cache has an answer.
 
     Raises UsageError, DataError or DeviceError, each with a sentence that says what to do.
     """
@@ -128,6 +129,8 @@ def recommend(
         raise UsageError(f"objective {objective!r}: not one of {', '.join(Objective)}")
     if effective_batch_size is not None and effective_batch_size < 1:
         raise UsageError(f"effective_batch_size {effective_batch_size}: must be at least 1")
+    if baseline is not None and not isinstance(baseline, TrainingConfig):
+        raise UsageError(f"baseline {baseline!r}: not a TrainingConfig; autotune.TrainingConfig.load() reads one")
     asked = asked_knobs(knobs)
     device = device or default_device(model)
     budget_s = seconds(budget) if budget is not None else None

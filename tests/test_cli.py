@@ -131,6 +131,14 @@ def test_a_mistake_gets_one_sentence_and_a_status(
     assert done.stdout == ""
 
 
+def test_a_grid_overwrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / "grid.json.gz").write_text("mine")
+    done = _autotune("grid", "--model", "tiny:plain", "--out", "grid.json.gz", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "autotune: grid.json.gz: exists; pass --force to overwrite it, or another --out\n"
+    assert (tmp_path / "grid.json.gz").read_text() == "mine"
+
+
 def test_a_file_that_does_not_do_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "here" / "trials.jsonl").mkdir(parents=True)
     done = _run("--model", "tiny:plain", "--no-profile", "--out", "here", cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -124,6 +125,13 @@ def test_a_bad_record_gets_one_sentence_that_names_the_field(tmp_path: Path, tex
         assert len(done.stderr.strip().splitlines()) == 1
         assert done.stdout == ""
     assert (run / "report.html").read_text() == "mine"
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "grid.json.gz").write_bytes(gzip.compress(b"{}"))
+    done = _call("report", tmp_path / "grid.json.gz")
+    assert done.exit_code == 1
+    assert "grid.json.gz: not a run record: it is no text" in done.stderr
 
 
 def test_a_run_that_is_not_there_is_told(tmp_path: Path) -> None:

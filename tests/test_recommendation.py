@@ -238,6 +238,11 @@ def test_a_dataset_is_read_for_its_key_once() -> None:
     assert photos.read == 3
 
 
+def test_a_baseline_that_is_no_training_config_is_told() -> None:
+    with pytest.raises(autotune.UsageError, match=r"baseline \{\}: not a TrainingConfig"):
+        _recommend(tiny.Sleeper(), baseline={})  # type: ignore[arg-type]
+
+
 def test_knobs_that_are_asked_for_are_measured_and_have_an_answer_of_their_own() -> None:
     model, photos = tiny.Sleeper(), Photos()
     plain = _recommend(model, dataset=photos, budget="20s")

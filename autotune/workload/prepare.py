@@ -36,6 +36,7 @@ def prepare(job: Job) -> Prepared:
     samples = open_samples(job.data, count=max(SYNTHETIC_IMAGES, job.effective_batch), seed=job.seed)
     device_type = torch.device(job.device).type
     built = build(job.model, device_type=device_type, num_classes=samples.categories + 1, seed=job.seed)
+    skipped = samples.skipped
     pool = make_pool(
         samples,
         effective_batch=job.effective_batch,
@@ -50,7 +51,8 @@ def prepare(job: Job) -> Prepared:
         trainable_parameters=built.trainable_parameters,
         input=built.input,
         data=samples.description,
-        images=len(samples),
+        # Less those that turned out, when they were decoded, to be bad.
+        images=len(samples) - (samples.skipped - skipped),
         skipped=samples.skipped,
         categories=samples.categories,
         mean_boxes=pool.mean_boxes,

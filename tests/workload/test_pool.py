@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from autotune.errors import DataError
+from autotune.records import DataSpec, Job, ModelSpec
 from autotune.workload.coco import CocoSamples
 from autotune.workload.pool import IMAGES_IN_TURN, MOST_BYTES, make_pool
+from autotune.workload.prepare import prepare
 from autotune.workload.synthetic import SyntheticSamples
 from autotune.workload.user import TensorSamples
 
@@ -167,6 +169,14 @@ def test_an_image_that_cannot_be_decoded_stops_the_pool_or_is_replaced_and_count
     (images / "2.jpg").write_bytes(whole[: len(whole) * 3 // 4])
     with pytest.raises(DataError, match="not one image could be decoded"):
         pooled(CocoSamples(annotations, images, skip_bad=True))
+
+
+def test_an_image_that_cannot_be_decoded_counts_as_bad_and_not_as_usable_too(coco):
+    annotations, images = coco()
+    (images / "1.jpg").write_bytes((images / "1.jpg").read_bytes()[:-400])
+    data = DataSpec(kind="coco", annotations=str(annotations), images=str(images), skip_bad=True)
+    facts = prepare(Job(model=ModelSpec(name="tiny:plain"), data=data, device="cpu", effective_batch=2)).facts
+    assert (facts.images, facts.skipped) == (1, 1)
 
 
 def test_real_photographs_fill_a_pool(raccoon):
