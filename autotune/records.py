@@ -240,6 +240,11 @@ class Trial(Record):
         return 1000.0 * self.config.images_per_step / median(self.step_ms) if self.step_ms else None
 
     @property
+    def has_stalled(self) -> bool:
+        """Whether it was given up since every new image size cost it a stall, and not for its speed."""
+        return self.gave_up and bool(self.detail)
+
+    @property
     def new_batch_ms(self) -> float | None:
         """By how much longer the first step on a batch took than the next, on average, in ms: what image sizes cost
         that the process had not met. None where nothing was rehearsed."""
@@ -348,7 +353,9 @@ def load_run(path: str | Path) -> RunRecord:
         if (file.parent / "trials.jsonl").exists():
             raise RecordError(f"{file}: not written yet: the run was killed; the same command with --resume") from None
         raise RecordError(f"{file}: no run record can be read there ({error.strerror}); give a run directory") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except UnicodeDecodeError:
+        raise RecordError(f"{file}: not a run record: it is no text (nor is a grid or a trace one)") from None
+    except json.JSONDecodeError as error:
         raise RecordError(f"{file}: not a run record: {error}") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int):

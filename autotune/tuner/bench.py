@@ -146,7 +146,9 @@ class LiveBench:
         return trial
 
     def _is_worth_repeating(self, trial: Trial, order: Order) -> bool:
-        told = bool(trial.step_ms) or trial.gave_up or trial.outcome in (Outcome.OUT_OF_MEMORY, Outcome.THRASH)
+        # A second time a stall would be none the shorter.
+        was_slow = trial.gave_up and not trial.has_stalled
+        told = bool(trial.step_ms) or was_slow or trial.outcome in (Outcome.OUT_OF_MEMORY, Outcome.THRASH)
         affordable = self.remaining_s - order.reserve_s >= trial.duration_s
         return told and affordable and not trial.disturbances <= self._usual
 
@@ -167,7 +169,7 @@ class LiveBench:
 
     def _measure(self, order: Order) -> Trial:
         began_s = time.monotonic()
-        partial = Partial(self.rehearsals(len(order.steps)))
+        partial = Partial(self.rehearsals(len(order.steps)), plans_kernels=not self.circumstances.on_cpu)
         probe = StateProbe(self._machine, needs_energy=order.needs_energy)
         session: Session | None = None
         cpu_before_s = 0.0

@@ -46,6 +46,7 @@ class Budget:
         self._standings = standings
         self._objective = objective
         self._overheads_s: dict[TrainingConfig, float] = {}
+        self._stalled: set[TrainingConfig] = set()
 
     def set_pace(self, first: Trial) -> None:
         """By the baseline's first trial: as many steps as there is room for."""
@@ -66,6 +67,8 @@ class Budget:
             a_step_s = fmean(trial.step_ms) / 1000.0 if trial.step_ms else 0.0
             taken_s = trial.duration_s - self._in_all(len(trial.step_ms)) * a_step_s
             self._overheads_s[trial.config] = max(0.0, taken_s)
+            if trial.has_stalled:
+                self._stalled.add(trial.config)
         elif trial.outcome is Outcome.OK and trial.stage is Stage.MEMORY and self._standings.trials:
             # A probe compiles as a trial does; the first batch, twice, is what it leaves out.
             self._overheads_s.setdefault(trial.config, trial.duration_s + 2 * self._step_s)
@@ -90,11 +93,16 @@ class Budget:
         one setting can take ten times what all else does: cuDNN's for depthwise convolutions in channels_last do.
 
         No setting is held to cost more than the cheapest start with it; a start costs what its costliest setting does.
+        Stalls on new image sizes are no precision's.
         """
         if config in self._overheads_s:
             return self._overheads_s[config]
         starts = [
-            [taken_s for each, taken_s in self._overheads_s.items() if getattr(each, name) == getattr(config, name)]
+            [
+                taken_s
+                for each, taken_s in self._overheads_s.items()
+                if getattr(each, name) == getattr(config, name) and not (name == "precision" and each in self._stalled)
+            ]
             for name in (knob.name for knob in SETTINGS)
         ]
         return max((min(starts_s) for starts_s in starts if starts_s), default=self._fresh_s)

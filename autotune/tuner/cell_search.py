@@ -84,7 +84,7 @@ class _Run:
 
     def findings(self) -> Findings:
         self.baseline = self._measure_baseline()
-        self.guard = Guard(self.baseline.config)
+        self.guard = Guard(self.baseline.config, self.standings.has_failed)
         self.standings.begin(self.baseline)
         self.sizes = [config.batch_size for config in self.space.ladder(self.baseline.config)]
         self._leave_out_what_cannot_be_indexed()
@@ -198,8 +198,15 @@ class _Run:
             self._screen(cell)
             self.waiting.remove(cell)
             if (gain := self._screened_gain(cell)) is not None:
-                outlook.take(cell.settings, gain)
+                outlook.take(self._to_blame(cell), gain)
         self.climb.down(cells, self.sizes)
+
+    def _to_blame(self, cell: Cell) -> TrainingConfig:
+        """The combination that a gain is told of. Stalls on new image sizes are the layout's or cudnn.benchmark's, in
+        any precision: what is told of the precision as well would keep it from being tried without them."""
+        trials = {Cell(config): trial for config, trial in self.standings.trials.items()}
+        others = cell.settings.model_copy(update={"precision": self.baseline.config.precision})
+        return others if trials[cell].has_stalled and Cell(others) not in trials else cell.settings
 
     def _slowness(self, cell: Cell) -> int:
         """How often the time that a cell's start is expected to take doubles a second."""
@@ -308,7 +315,13 @@ class _Run:
             config = due[0]
             if not self.budget.affords_checks(self.guard.trainings([config]), self.racers):
                 self.guard.leave_unchecked(config)
-                self.notes.append(f"numerics: the budget left no time to check {_words(config)} against fp32")
+                unchecked = f"numerics: the budget left no time to check {_words(config)} against fp32"
+                # What leads was promised a check: that there was no time for it is told, and the race is all there is.
+                if config.arithmetic != self.racers[0].arithmetic:
+                    self.standings.unsound.add(config.arithmetic)
+                    self._choose(config)
+                    unchecked += ", so that it was left out of the race"
+                self.notes.append(unchecked)
                 continue
             reason = self.guard.check(config, self._losses)
             if reason is not None:

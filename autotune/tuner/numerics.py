@@ -52,11 +52,14 @@ def objection(ours: Trial, plain: Trial) -> str | None:
 
 
 class Guard:
-    """Which arithmetic was held against fp32's, and which there was no time for. The baseline's needs no check."""
+    """Which arithmetic was held against fp32's, and which there was no time for. The baseline's needs no check.
 
-    def __init__(self, baseline: TrainingConfig) -> None:
+    has_failed: whether a config's trial did not end well."""
+
+    def __init__(self, baseline: TrainingConfig, has_failed: Callable[[TrainingConfig], bool]) -> None:
         self.unchecked: list[TrainingConfig] = []  # what would have had to train
         self._reference = reference(baseline)
+        self._has_failed = has_failed
         self._plain: Trial | None = None
         self._known: set[object] = {baseline.arithmetic}
 
@@ -66,7 +69,16 @@ class Guard:
 
     def trainings(self, due: list[TrainingConfig]) -> list[TrainingConfig]:
         """What must train for these to be checked."""
-        return [self._reference, *due] if due and self._plain is None else due
+        ours = [self._in_the_references_batches(config) for config in due]
+        return [self._reference, *ours] if due and self._plain is None else ours
+
+    def _in_the_references_batches(self, config: TrainingConfig) -> TrainingConfig:
+        """Other micro-batches draw other proposals, and live batch norm sees other images. What is compiled is compiled
+        for its own batch, and what failed at the reference's is tried at its own."""
+        plain = self._reference
+        like = {"batch_size": plain.batch_size, "accumulation_steps": plain.accumulation_steps}
+        ours = config.model_copy(update=like)
+        return config if config.compile or self._has_failed(ours) else ours
 
     def leave_unchecked(self, config: TrainingConfig) -> None:
         self.unchecked += self.trainings([config])
@@ -76,4 +88,4 @@ class Guard:
         """Why a config must not be recommended; losses: a numerics trial of a config."""
         self._known.add(config.arithmetic)
         self._plain = self._plain or losses(self._reference)
-        return objection(losses(config), self._plain)
+        return objection(losses(self._in_the_references_batches(config)), self._plain)

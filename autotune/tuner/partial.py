@@ -25,11 +25,12 @@ class Partial:
 
     rehearsals: so many of the steps after the first are taken once before the clock starts. On a GPU the first step on
     an image size plans its kernels and takes memory: in fp16 on an H200 that can double it, and in training each size
-    comes again and again.
+    comes again and again. plans_kernels: whether a new image size may cost that much.
     """
 
-    def __init__(self, rehearsals: int = 0) -> None:
+    def __init__(self, rehearsals: int = 0, *, plans_kernels: bool = False) -> None:
         self.rehearsals = rehearsals
+        self.plans_kernels = plans_kernels
         self.rehearsal_ms: list[float] = []
         self.worst_case_ms: float | None = None
         self.warmup_ms: list[float] = []
@@ -119,7 +120,12 @@ class Partial:
             self._rehearse(session, order)
 
     def _rehearse(self, session: Session, order: Order) -> None:
-        """The first timed batch is known already."""
+        """The first timed batch is known already. Where there is no other, the very first step is the new size beside
+        the worst case: it also holds what is loaded and compiled once, but a worst case that stalls as it did tells."""
+        if not self.rehearsals and self.plans_kernels and order.give_up_ms is not None:
+            if self._has_stalled(self.warmup_ms[0]):
+                self._give_up_for_stalls(self.warmup_ms[0])
+            return
         for number in order.steps[1 : 1 + self.rehearsals]:
             taken = self._step(session, number, order)
             self.rehearsal_ms.append(taken)

@@ -52,7 +52,13 @@ class Space:
         if not self.settings_fixed:
             given = self.profile.advice if self.profile else ()
             advice = [each for each in given if not (self._sizes_vary and each.knob == "cudnn_benchmark")]
-            yield from ordered(self._combinations(baseline), advice)
+            configs = ordered(self._combinations(baseline), advice)
+            if self._sizes_vary:
+                # Last, and where it is used with channels_last last of all: that can take ten seconds for each size.
+                configs.sort(
+                    key=lambda config: (config.cudnn_benchmark, config.cudnn_benchmark and config.channels_last)
+                )
+            yield from configs
 
     def _combinations(self, baseline: TrainingConfig) -> Iterator[TrainingConfig]:
         values = [knob.candidates(self.where) or (None,) for knob in SETTINGS]

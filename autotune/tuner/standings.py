@@ -47,6 +47,10 @@ class Standings:
         else:
             self.take(again)
 
+    def has_failed(self, config: TrainingConfig) -> bool:
+        """Whether its trial did not end well; not where it had none."""
+        return config in self.trials and self.trials[config].outcome is not Outcome.OK
+
     def gain(self, trial: Trial) -> float:
         """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake."""
         timed = [trial, *self.repeats.get(trial.config, ())]

@@ -12,7 +12,7 @@ __all__ = ["no_verdict", "of_stalls"]
 def of_stalls(trials: Sequence[Trial], usual_ms: float) -> str | None:
     """Of trials that gave up since every new image size cost them a stall, those that are faster than the baseline's
     usual_ms otherwise; None where none is."""
-    ratios = [(trial, usual_ms / trial.warmup_ms[-1]) for trial in trials if _stalled(trial)]
+    ratios = [(trial, usual_ms / trial.warmup_ms[-1]) for trial in trials if trial.has_stalled]
     each = "; ".join(
         f"{trial.config.label()} ({trial.detail}, then {ratio:.2f}x as fast as your baseline)"
         for trial, ratio in ratios
@@ -41,14 +41,12 @@ def no_verdict(
     if some_unraced:
         nothing = "nothing that there was time for looked faster than your baseline, which stands"
         return f"No verdict: {nothing}; a larger --budget tries more."
+    if some_untried and len(trials) > 1:
+        nothing = "of what was measured nothing may race, and the budget left no time for more"
+        return f"No verdict: {nothing}; {remedy}."
     if some_untried:
         return f"No verdict: the budget left no time to measure another setting; {remedy}."
     stalls, slow = "for stalls on new image sizes", f"{behind:.0%} or more behind"
-    if reasons := sorted({stalls if _stalled(trial) else slow for trial in trials if trial.gave_up}):
+    if reasons := sorted({stalls if trial.has_stalled else slow for trial in trials if trial.gave_up}):
         return f"No verdict: all that trains was given up, {' or '.join(reasons)}; your baseline stands."
     return "No verdict: no other setting could be timed here; your baseline stands."
-
-
-def _stalled(trial: Trial) -> bool:
-    """Whether a trial was given up for stalls, and not for its speed."""
-    return trial.gave_up and bool(trial.detail)

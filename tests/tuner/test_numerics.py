@@ -7,7 +7,7 @@ import pytest
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.records import DataSpec, Job, ModelSpec, Outcome, Stage, Trial
 from autotune.tuner.bench import LiveBench
-from autotune.tuner.numerics import STEPS, objection
+from autotune.tuner.numerics import STEPS, Guard, objection
 from autotune.tuner.order import Order
 from autotune.tuner.session import Server
 
@@ -46,6 +46,17 @@ def test_an_overflow_is_objected_to_and_a_few_skipped_updates_are_not() -> None:
 def test_what_could_not_be_checked_is_not_objected_to() -> None:
     assert objection(_trial(outcome=Outcome.OUT_OF_MEMORY), _trial(2.0)) is None
     assert objection(_trial(math.pi), _trial(outcome=Outcome.TIMEOUT)) is None
+
+
+def test_a_precision_is_checked_in_the_references_micro_batches_and_what_is_compiled_in_its_own() -> None:
+    baseline = TrainingConfig.baseline(Circumstances("cuda", 16, (8, 0)))
+    bf16 = baseline.at_batch_size(4, 16).model_copy(update={"precision": Precision.BF16})
+    plain, ours = Guard(baseline, lambda config: False).trainings([bf16])
+    assert (plain.precision, ours.precision) == (Precision.FP32, Precision.BF16)
+    assert (ours.batch_size, ours.accumulation_steps) == (plain.batch_size, plain.accumulation_steps) == (16, 1)
+    compiled = bf16.model_copy(update={"compile": True})
+    assert Guard(baseline, lambda config: False).trainings([compiled])[1] == compiled
+    assert Guard(baseline, lambda config: True).trainings([bf16])[1] == bf16, "it failed in the reference's"
 
 
 def test_updates_that_the_scaler_left_out_are_made_up_for(tiny_data: DataSpec) -> None:

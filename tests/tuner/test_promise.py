@@ -57,6 +57,14 @@ def test_cudnn_benchmark_is_promising_only_where_images_have_one_size(sizes_vary
     first = next(space.settings(space.baseline))
     assert first.precision is Precision.BF16
     assert first.cudnn_benchmark is not sizes_vary
+    settings = list(space.settings(space.baseline))
+    assert len(settings) == len(set(settings)) == len(list(Space(GPU).settings(space.baseline)))
+    last = [config.cudnn_benchmark for config in settings[-len(settings) // 2 :]]
+    assert all(last) is sizes_vary
+    if sizes_vary:
+        benchmarking = [config for config in settings if config.cudnn_benchmark]
+        assert benchmarking[0].precision is Precision.BF16
+        assert [config.channels_last for config in benchmarking] == sorted(each.channels_last for each in benchmarking)
 
 
 def test_without_advice_the_order_stays_and_nothing_is_lost_with_it():

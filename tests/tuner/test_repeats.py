@@ -89,6 +89,14 @@ def test_what_a_repeat_does_not_get_rid_of_is_the_machines_usual_state(gpu_bench
     assert answer.disturbances == frozenset()
 
 
+def test_a_stall_is_not_met_once_more(gpu_bench: Callable[..., LiveBench]) -> None:
+    bench = gpu_bench(throttled=(1, 2))
+    slow = bench.measure(ORDER).model_copy(update={"gave_up": True, "step_ms": (), "steps": ()})
+    bench._usual = frozenset()
+    assert bench._is_worth_repeating(slow, ORDER)
+    assert not bench._is_worth_repeating(slow.model_copy(update={"detail": "9 s for each image size"}), ORDER)
+
+
 @pytest.mark.parametrize("reserve_s", [0.0, 1e6])
 def test_a_repeat_leaves_what_the_budget_is_needed_for(gpu_bench: Callable[..., LiveBench], reserve_s: float) -> None:
     bench = gpu_bench(throttled=(1,), budget_s=1000.0)

@@ -290,6 +290,22 @@ def test_a_short_run_leaves_time_to_check_the_precision_that_leads(budget_s: flo
     assert {t.config.precision for t in bench.trials if t.stage is Stage.NUMERICS} == {Precision.FP32, Precision.BF16}
 
 
+def test_what_there_was_no_time_to_check_is_not_raced_beside_what_was_checked() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        half = {Precision.BF16: 0.4, Precision.FP16: 0.401}
+        return half.get(config.precision or Precision.DEFAULT, 0.8) * (1.1 if config.channels_last else 1.0)
+
+    left_out = 0
+    for budget_s in range(80, 400, 20):
+        bench = SimulatedBench(GPU, step_s, budget_s=float(budget_s), start_s=lambda config: 2.0)
+        found = find(bench)
+        checked = {trial.config.precision for trial in bench.trials if trial.stage is Stage.NUMERICS}
+        raced = {trial.config.precision for trial in bench.trials if trial.stage.is_race} - {Precision.DEFAULT}
+        assert raced <= checked, budget_s
+        left_out += any("left out of the race" in note for note in found.notes)
+    assert left_out, "some budgets were too short for both"
+
+
 def test_where_all_else_is_given_up_the_sentence_says_so() -> None:
     def step_s(config: TrainingConfig) -> float:
         return 1.0 if config == TrainingConfig.baseline(CPU) else 4.0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from autotune.config import TrainingConfig
-from autotune.records import Trial, VerdictKind
+import pytest
+
+from autotune.config import Precision, TrainingConfig
+from autotune.records import Outcome, Trial, VerdictKind
 from autotune.tuner.order import Order
+from autotune.tuner.unraced import no_verdict
+from records import BF16, failed, ok
 from simulated import GPU, SimulatedBench, find
 
 _REMARK = "7.8 s for the first step on an image size, 0.18 s from the second on"
@@ -44,3 +48,36 @@ def test_what_stalls_is_not_said_to_be_far_behind() -> None:
     assert verdict.kind is VerdictKind.NOT_MEASURED
     assert "all that trains was given up" in verdict.sentence
     assert "35% or more behind or for stalls on new image sizes" in verdict.sentence
+
+
+def test_a_stall_is_the_layouts_and_keeps_no_precision_from_being_tried_without_it() -> None:
+    """As frcnn_mobilenet on an H200, where bf16 meets channels_last first: all else in it waits."""
+
+    def step_s(config: TrainingConfig) -> float:
+        half = config.precision in (Precision.BF16, Precision.FP16)
+        return 0.2 / (1.4 if half else 1.0)
+
+    bench = StallingBench(GPU, step_s, start_s=lambda config: 2.0 + 20.0 * config.channels_last, budget_s=170.0)
+    found = find(bench)
+    layouts = [(trial.config.precision, trial.config.channels_last) for trial in bench.trials]
+    stalled = [place for place, (_, channels_last) in enumerate(layouts) if channels_last]
+    before = layouts[: stalled[1]] if len(stalled) > 1 else layouts
+    assert {(Precision.BF16, False), (Precision.FP16, False)} <= set(before)
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER
+
+
+@pytest.mark.parametrize(
+    ("trials", "words"),
+    [
+        ([ok(BF16, 100.0)], "left no time to measure another setting; REMEDY"),
+        (
+            [ok(BF16, 100.0), failed(BF16, Outcome.CRASHED, "killed")],
+            "of what was measured nothing may race, and the budget left no time for more; REMEDY",
+        ),
+    ],
+)
+def test_a_setting_that_was_measured_in_vain_is_not_said_to_have_had_no_time(trials: list[Trial], words: str) -> None:
+    sentence = no_verdict(
+        trials, leader_unraced=False, some_unraced=False, some_untried=True, behind=0.35, remedy="REMEDY"
+    )
+    assert words in sentence

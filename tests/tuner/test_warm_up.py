@@ -47,8 +47,10 @@ class ScriptedSession:
         )
 
 
-def _taken(*times_ms: float, give_up_ms: float | None = 40.0, rehearsals: int = 0) -> Partial:
-    partial = Partial(rehearsals)
+def _taken(
+    *times_ms: float, give_up_ms: float | None = 40.0, rehearsals: int = 0, plans_kernels: bool = False
+) -> Partial:
+    partial = Partial(rehearsals, plans_kernels=plans_kernels)
     partial.take(
         ScriptedSession(*times_ms),  # type: ignore[arg-type]
         Order(Stage.SETTINGS, CONFIG, range(3), give_up_ms=give_up_ms),
@@ -112,6 +114,23 @@ def test_a_config_that_stalls_on_new_image_sizes_is_given_up() -> None:
     assert taken.gave_up
     assert taken.step_ms == []
     assert taken.remark == "7.8 s for the first step on an image size, 0.18 s from the second on"
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "gave_up"),
+    [
+        pytest.param((7377.0, 7601.0, 185.0), True, id="as frcnn_mobilenet in channels_last"),
+        pytest.param((22000.0, 96.0, 75.0), False, id="as ssdlite320, which compiles once"),
+    ],
+)
+def test_where_no_batch_is_new_the_first_step_and_the_worst_case_tell_of_stalls(
+    times_ms: tuple[float, ...], gave_up: bool
+) -> None:
+    taken = _taken(*times_ms, give_up_ms=400.0, plans_kernels=True)
+    assert taken.gave_up is gave_up
+    assert taken.remark == ("7.4 s for the first step on an image size, 0.18 s from the second on" if gave_up else "")
+    assert not _taken(*times_ms, give_up_ms=None, plans_kernels=True).gave_up, "in a race"
+    assert not _taken(*times_ms, give_up_ms=400.0).gave_up, "a CPU plans next to nothing"
 
 
 @pytest.mark.parametrize(
