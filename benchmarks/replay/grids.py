@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
 
@@ -12,6 +13,7 @@ from autotune.grid_record import Grid, load_grid
 from autotune.records import Outcome, Trial
 from autotune.tuner.bench import circumstances
 from autotune.tuner.space import Space
+from benchmarks.replay.drift import drift
 from benchmarks.replay.replayed import WARM_UP_STEPS, worst_case_share
 from benchmarks.replay.surfaces import Surface
 
@@ -19,8 +21,9 @@ __all__ = ["read_grid"]
 
 
 def read_grid(path: Path) -> Surface:
-    """A config's true time is the mean of its samples, and its processes vary as the recorded ones do: by process, by
-    step, by what images make of a batch; a start takes what the recorded ones took. What failed in any round fails.
+    """A config's true time is the mean of its samples, less the drift of the machine that recorded them, and its
+    processes vary as the recorded ones do: by process, by step, by what images make of a batch; a start takes what the
+    recorded ones took. What failed in any round fails.
 
     Raises RecordError where not one round of it is whole, or nothing in it trained.
     """
@@ -49,7 +52,10 @@ def read_grid(path: Path) -> Surface:
         raise RecordError(f"{path}: nothing in it trained")
     # After so many steps the same images come again.
     period = grid.workload.images_in_turn // math.gcd(grid.workload.images_in_turn, grid.job.effective_batch)
-    recorded = {config: _processes([trial.step_ms for trial in trials], period) for config, trials in timed.items()}
+    steady_ms = _without_drift(grid.trials, timed)
+    recorded = {
+        config: _processes([steady_ms[trial.number] for trial in trials], period) for config, trials in timed.items()
+    }
     means_ms = {config: fmean(ms for process in each for ms in process) for config, each in recorded.items()}
     step_s, peak_bytes, processes = {}, {}, {}
     for config in Space(where, knobs=grid.knobs).configs():
@@ -71,6 +77,18 @@ def _of_whole_rounds(grid: Grid) -> list[Trial]:
     """Without the round in which the recording was interrupted: what that lacks would count as out of memory."""
     cut_off = None if grid.complete else max((trial.block or 0 for trial in grid.trials), default=0)
     return [trial for trial in grid.trials if (trial.block or 0) != cut_off]
+
+
+def _without_drift(recorded: Sequence[Trial], timed: dict[TrainingConfig, list[Trial]]) -> dict[int, tuple[float, ...]]:
+    """The times of the steps of each timed trial, by its number, as the machine would have taken them at its usual
+    speed."""
+    numbers = {trial.number for trials in timed.values() for trial in trials}
+    logs = drift(recorded, [trial.number in numbers for trial in recorded])
+    return {
+        trial.number: tuple(ms * math.exp(-log) for ms in trial.step_ms)
+        for trial, log in zip(recorded, logs, strict=True)
+        if trial.number in numbers
+    }
 
 
 def _start_s(trial: Trial) -> float:

@@ -1,0 +1,69 @@
+"""What a recording machine's speed drifted by: what trials near in time have in common, whichever their configs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from statistics import fmean
+
+import numpy as np
+
+from autotune.records import Trial
+
+__all__ = ["drift"]
+
+# Standard deviations in seconds of the weights by which neighbours in time tell of a trial's drift; the best is chosen.
+_WIDTHS_S = (30.0, 60.0, 120.0, 240.0, 600.0)
+# Of fitting configs and drift in turn, which settle long before.
+_ROUNDS = 30
+
+
+def drift(trials: Sequence[Trial], counted: Sequence[bool]) -> list[float]:
+    """By how much longer each trial's steps took for the machine's drift, as ln of a ratio: 0 where it has no times.
+
+    trials: all of a recording, in its order, each config several times. counted: those that may tell of the drift.
+    ln of the time is the config's effect plus a smooth function of the time of day, fitted in turn (backfitting: Hastie
+    and Tibshirani, 1990), the latter by a mean of the neighbours' residuals with Gaussian weights (Nadaraya and Watson,
+    1964), each trial's own left out. The weights' width is the one that so predicts the trials best; where none does
+    better than no drift at all, there is none.
+    """
+    ends_s = list(accumulate(trial.duration_s for trial in trials))
+    places = [place for place, trial in enumerate(trials) if counted[place] and trial.step_ms]
+    found = [0.0] * len(trials)
+    if len(places) < 2:
+        return found
+    at_s = np.array([ends_s[place] - trials[place].duration_s / 2.0 for place in places])
+    log_ms = np.log([fmean(trials[place].step_ms) for place in places])
+    configs = {config: number for number, config in enumerate(dict.fromkeys(trials[each].config for each in places))}
+    belongs = np.zeros((len(configs), len(places)))
+    for column, place in enumerate(places):
+        belongs[configs[trials[place].config], column] = 1.0
+    # A config that was timed once says nothing of a drift.
+    told = belongs.sum(axis=1)[belongs.argmax(axis=0)] > 1
+    mean_of = belongs / belongs.sum(axis=1, keepdims=True)
+    best, least = np.zeros(len(places)), _error(log_ms, mean_of, belongs, np.zeros(len(places)))
+    for width_s in _WIDTHS_S:
+        weights = np.exp(-0.5 * ((at_s[:, None] - at_s[None, :]) / width_s) ** 2) * told[None, :]
+        np.fill_diagonal(weights, 0.0)
+        smoother = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
+        wander = np.zeros(len(places))
+        for _ in range(_ROUNDS):
+            wander = smoother @ _residuals(log_ms - wander, mean_of, belongs, wander)
+            wander -= wander.mean()
+        if (error := _error(log_ms, mean_of, belongs, wander)) < least:
+            best, least = wander, error
+    for place, value in zip(places, best, strict=True):
+        found[place] = float(value)
+    return found
+
+
+def _residuals(steady: np.ndarray, mean_of: np.ndarray, belongs: np.ndarray, wander: np.ndarray) -> np.ndarray:
+    """What the configs' own times leave, drift included."""
+    residuals: np.ndarray = steady + wander - belongs.T @ (mean_of @ steady)
+    return residuals
+
+
+def _error(log_ms: np.ndarray, mean_of: np.ndarray, belongs: np.ndarray, wander: np.ndarray) -> float:
+    """The mean square of what config and drift leave unexplained."""
+    steady = log_ms - wander
+    return float(np.mean((steady - belongs.T @ (mean_of @ steady)) ** 2))
