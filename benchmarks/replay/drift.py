@@ -12,8 +12,12 @@ from autotune.records import Trial
 
 __all__ = ["drift"]
 
-# Standard deviations in seconds of the weights by which neighbours in time tell of a trial's drift; the best is chosen.
-_WIDTHS_S = (30.0, 60.0, 120.0, 240.0, 600.0)
+# Standard deviations in seconds of the weights by which neighbours in time tell of a trial's drift; the best is chosen,
+# of those no shorter than a trial: two neighbours alone fit chance.
+_WIDTHS_S = (10.0, 15.0, 30.0, 60.0, 120.0, 240.0, 600.0)
+# A drift must explain this share of what the configs leave unexplained: of the kept recordings with their rounds
+# shuffled config by config, so that they have none, fewer than one in twenty seem to have so much.
+_EXPLAINED = 0.25
 # Of fitting configs and drift in turn, which settle long before.
 _ROUNDS = 30
 
@@ -24,8 +28,8 @@ def drift(trials: Sequence[Trial], counted: Sequence[bool]) -> list[float]:
     trials: all of a recording, in its order, each config several times. counted: those that may tell of the drift.
     ln of the time is the config's effect plus a smooth function of the time of day, fitted in turn (backfitting: Hastie
     and Tibshirani, 1990), the latter by a mean of the neighbours' residuals with Gaussian weights (Nadaraya and Watson,
-    1964), each trial's own left out. The weights' width is the one that so predicts the trials best; where none does
-    better than no drift at all, there is none.
+    1964), each trial's own left out. The weights' width is the one that so predicts the trials best; where none
+    predicts them clearly better than no drift at all, there is none.
     """
     ends_s = list(accumulate(trial.duration_s for trial in trials))
     places = [place for place, trial in enumerate(trials) if counted[place] and trial.step_ms]
@@ -41,8 +45,10 @@ def drift(trials: Sequence[Trial], counted: Sequence[bool]) -> list[float]:
     # A config that was timed once says nothing of a drift.
     told = belongs.sum(axis=1)[belongs.argmax(axis=0)] > 1
     mean_of = belongs / belongs.sum(axis=1, keepdims=True)
-    best, least = np.zeros(len(places)), _error(log_ms, mean_of, belongs, np.zeros(len(places)))
-    for width_s in _WIDTHS_S:
+    best = np.zeros(len(places))
+    least = (1.0 - _EXPLAINED) * _error(log_ms, mean_of, belongs, best)
+    usual_s = fmean(trials[place].duration_s for place in places)
+    for width_s in (each for each in _WIDTHS_S if each >= usual_s):
         weights = np.exp(-0.5 * ((at_s[:, None] - at_s[None, :]) / width_s) ** 2) * told[None, :]
         np.fill_diagonal(weights, 0.0)
         smoother = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)

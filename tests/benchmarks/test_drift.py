@@ -16,9 +16,9 @@ from benchmarks.replay.drift import drift
 _CONFIGS = [TrainingConfig(batch_size=1, accumulation_steps=number) for number in range(1, 41)]
 
 
-def _recording(wander: Callable[[float], float], noise: float, rounds: int = 3) -> list[Trial]:
+def _recording(wander: Callable[[float], float], noise: float, rounds: int = 3, seed: int = 3) -> list[Trial]:
     """Three rounds in random order, 20 s a trial; the number of a config is its true time in ms over 100."""
-    dice, found, at_s = random.Random(3), [], 0.0
+    dice, found, at_s = random.Random(seed), [], 0.0
     for block in range(rounds):
         for config in dice.sample(_CONFIGS, len(_CONFIGS)):
             ms = 100.0 * config.accumulation_steps * math.exp(wander(at_s) + dice.gauss(0.0, noise))
@@ -53,10 +53,10 @@ def test_what_the_machine_drifts_by_within_minutes_is_taken_out() -> None:
     assert fmean(logs) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_a_steady_machine_is_left_as_it_is() -> None:
-    trials = _recording(lambda at_s: 0.0, noise=0.02)
-    logs = drift(trials, [True] * len(trials))
-    assert stdev(_errors(trials, logs)) <= 1.1 * stdev(_errors(trials, [0.0] * len(trials)))
+@pytest.mark.parametrize("seed", range(8))
+def test_a_steady_machine_is_left_as_it_is(seed: int) -> None:
+    trials = _recording(lambda at_s: 0.0, noise=0.02, seed=seed)
+    assert drift(trials, [True] * len(trials)) == [0.0] * len(trials)
 
 
 def test_what_is_not_counted_or_was_timed_once_tells_of_no_drift() -> None:
