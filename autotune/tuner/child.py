@@ -38,9 +38,7 @@ from autotune.workload.step import OptimizerStep
 __all__ = ["run_child"]
 
 _OUT_OF_MEMORY = re.compile(
-    # The last two are cuDNN's: on a full card no algorithm finds its workspace.
-    r"out of memory|can't allocate memory|not enough memory|ALLOC(ATION)?_FAILED|unable to find an engine",
-    re.IGNORECASE,
+    r"out of memory|can't allocate memory|not enough memory|ALLOC(ATION)?_FAILED", re.IGNORECASE
 )
 _UNSUPPORTED = re.compile(
     # The last is live batch norm's word for a batch that leaves it one value a channel.
@@ -54,8 +52,6 @@ _UNKNOWN_LABEL = re.compile(r"Target \d+ is out of bounds")
 def run_child(prepared: Prepared, config: dict[str, Any], channel: int, threads: int) -> Never:
     """Serve one trial over the descriptor channel, then end the process without the server's clean-up."""
     end_with_the_parent(signal.SIGKILL)
-    # The server's handler is for its own end.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     status = 1
     with Connection(os.dup(channel)) as connection:

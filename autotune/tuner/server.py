@@ -16,6 +16,7 @@ A failed order answers {"error": class name, "message": sentence}. The server en
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -84,6 +85,8 @@ class TrialServer:
             self.children.add(pid)
             self.oom_kills[pid] = oom_kills
             return {"pid": pid}
+        # The server's handler is for its own end.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self.control.close()
         from autotune.tuner.child import run_child
 
@@ -128,14 +131,18 @@ class TrialServer:
 
     def abandon(self, compiled: Path) -> Never:
         """End at once, whatever is under way; compiled: what to remove."""
+        # Who ends all of a job's processes sends one more, beside the one for the orderer's end.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._end_children()
         shutil.rmtree(compiled, ignore_errors=True)
         os._exit(1)
 
     def _end_children(self) -> None:
         for pid in self.children:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            # One may have been reaped a moment ago.
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def _in_a_child(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -143,6 +150,8 @@ def _in_a_child(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
+        end_with_the_parent(signal.SIGKILL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             answer = question()
         except errors.AutotuneError as error:

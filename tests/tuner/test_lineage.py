@@ -41,3 +41,37 @@ def test_the_server_of_a_killed_run_ends_in_the_middle_of_what_it_does(tmp_path:
         os.kill(server, signal.SIGKILL)
         raise AssertionError("the server outlived the run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_is_told_to_end_twice_leaves_nothing(tmp_path: Path) -> None:
+    """As a scheduler does: all of a job's processes get the signal, and the orderer's end brings one more."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from unittest.mock import patch\n"
+        "from autotune.tuner import server\n"
+        "compiled = Path(sys.argv[1])\n"
+        "(compiled / 'kernels').mkdir(parents=True)\n"
+        "served = server.TrialServer(None)\n"
+        "served.children.add(os.fork() or signal.pause())\n"
+        "signal.signal(signal.SIGTERM, lambda *_: served.abandon(compiled))\n"
+        "killed = os.kill\n"
+        "def twice(pid, signal_):\n"
+        "    killed(os.getpid(), signal.SIGTERM)\n"
+        "    killed(pid, signal_)\n"
+        "with patch.object(os, 'kill', twice):\n"
+        "    killed(os.getpid(), signal.SIGTERM)\n"
+        "    signal.pause()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "compiled")],
+        check=False,
+        timeout=120,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert not (tmp_path / "compiled").exists()
