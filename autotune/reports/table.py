@@ -81,7 +81,7 @@ def _row(record: RunRecord, config: TrainingConfig) -> dict[str, Any]:
         "p10_images_per_second": low,
         "p90_images_per_second": high,
         "ratio": _ratio(_timed_baseline(record, race=False), search),
-        "race_images_per_second": over_blocks(race) if race else math.nan,
+        "race_images_per_second": _race_speed(record, race),
         "race_ratio": _race_ratio(record, config, race),
         "peak_memory_gib": max(peaks) / GIB if peaks else math.nan,
         "notes": "; ".join(_notes(trials)),
@@ -134,6 +134,18 @@ def _race_ratio(record: RunRecord, config: TrainingConfig, race: Sequence[Trial]
     if race and verdict and verdict.candidate == config and verdict.measure == "speed" and verdict.ratio is not None:
         return verdict.ratio
     return _ratio(_timed_baseline(record, race=True), race)
+
+
+def _race_speed(record: RunRecord, race: Sequence[Trial]) -> float:
+    """Over the blocks of the verdict's two sides, where it took part in them: who failed in the final took part in
+    others, of other images."""
+    verdict = record.recommendation.verdict if record.recommendation else None
+    sides = (record.baseline, verdict.candidate if verdict else None)
+    timed = [trial for trial in record.standing if trial.stage is Stage.RACE and trial.step_ms]
+    blocks = [{trial.steps for trial in timed if trial.config == side} for side in sides]
+    common = blocks[0] & blocks[1]
+    paired = [trial for trial in race if trial.steps in common] or race
+    return over_blocks(paired) if paired else math.nan
 
 
 def _ratio(baseline: Sequence[Trial], candidate: Sequence[Trial]) -> float:

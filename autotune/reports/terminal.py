@@ -46,7 +46,10 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 def _raced(ratio: float, images_per_second: float) -> str:
     """`1.62x (10.3)`: the search's images/s may have been lucky, the race's are what the verdict means."""
-    return f"{ratio:.2f}x ({images_per_second:.4g})" if not math.isnan(images_per_second) else ""
+    if math.isnan(images_per_second):
+        return ""
+    # Where it was interrupted one side may stand alone.
+    return f"{_figure(ratio, '.2f', 'x')} ({images_per_second:.4g})".lstrip()
 
 
 def _figure(value: float, form: str, unit: str = "") -> str:

@@ -6,6 +6,7 @@ from statistics import fmean
 import pytest
 
 from autotune.records import DeviceState, Outcome, Recommended, Stage
+from autotune.reports import terminal
 from autotune.reports.table import trials_frame
 from autotune.tuner.verdict import paired_log_ratio
 from records import BASELINE, BF16, TF32, failed, faster, ok, race, run_record, tie, verdict
@@ -57,6 +58,29 @@ def test_the_speeds_of_a_race_are_as_far_apart_as_its_verdict_says():
     mean = fmean(paired_log_ratio(*trials[place : place + 2]) for place in range(0, 8, 2))
     speeds = [row["race_images_per_second"] for row in (baseline, candidate)]
     assert speeds[1] / speeds[0] == pytest.approx(math.exp(mean))
+
+
+def test_where_another_lost_the_final_the_speeds_are_those_of_the_verdicts_blocks():
+    # TF32 failed after two blocks of larger images.
+    lost = [
+        trial.model_copy(update={"step_ms": tuple(1.5 * ms for ms in trial.step_ms)})
+        for trial in race(TF32, 200.0, 150.0, blocks=2)
+    ]
+    won = [
+        trial.model_copy(update={"steps": tuple(500 + step for step in trial.steps), "block": trial.block + 100})
+        for trial in race(BF16, 200.0, 100.0, blocks=5)
+    ]
+    recommendation = Recommended(config=BF16, verdict=verdict(BF16, 2.0, 5))
+    frame = trials_frame(run_record([*lost, *won], recommendation=recommendation)).set_index("setting")
+    baseline, candidate = (frame.loc[config.label()]["race_images_per_second"] for config in (BASELINE, BF16))
+    assert candidate / baseline == pytest.approx(2.0)
+
+
+def test_a_race_that_was_interrupted_in_its_first_block_has_no_ratio():
+    record = run_record([ok(BASELINE, 100.0, Stage.BASELINE), ok(BF16, 50.0), *race(BF16, 200.0, 100.0, blocks=1)[1:]])
+    text = terminal.render(record)
+    assert "nan" not in text
+    assert f"({trials_frame(record).iloc[1]['race_images_per_second']:.4g})" in text
 
 
 def test_the_candidates_race_ratio_is_the_verdicts():
