@@ -116,7 +116,7 @@ class Budget:
 
     def affords_checks(self, checks: Sequence[TrainingConfig], racers: Sequence[TrainingConfig]) -> bool:
         """Whether there is time to check the numerics of these and for a race; for what leads the shortest will do."""
-        leads = racers[0] in checks
+        leads = any(each.arithmetic == racers[0].arithmetic for each in checks)
         reserve_s = self.race(racers).least_s() if leads else self.for_race_s(racers)
         return self._bench.remaining_s >= self.checks_s(checks) + reserve_s
 

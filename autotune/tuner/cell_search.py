@@ -318,7 +318,7 @@ class _Run:
                 unchecked = f"numerics: the budget left no time to check {_words(config)} against fp32"
                 # What leads was promised a check: that there was no time for it is told, and the race is all there is.
                 if config.arithmetic != self.racers[0].arithmetic:
-                    self.standings.unsound.add(config.arithmetic)
+                    self.standings.unchecked.add(config.arithmetic)
                     self._choose(config)
                     unchecked += ", so that it was left out of the race"
                 self.notes.append(unchecked)

@@ -88,4 +88,9 @@ class Guard:
         """Why a config must not be recommended; losses: a numerics trial of a config."""
         self._known.add(config.arithmetic)
         self._plain = self._plain or losses(self._reference)
-        return objection(losses(self._in_the_references_batches(config)), self._plain)
+        ours = self._in_the_references_batches(config)
+        trial = losses(ours)
+        if trial.outcome not in (Outcome.OK, Outcome.NON_FINITE) and ours != config:
+            # What has no memory in the reference's batches has it in its own.
+            trial = losses(config)
+        return objection(trial, self._plain)

@@ -25,6 +25,7 @@ class Standings:
         self.trials: dict[TrainingConfig, Trial] = {}
         self.repeats: dict[TrainingConfig, list[Trial]] = {}
         self.unsound: set[object] = set()  # arithmetic
+        self.unchecked: set[object] = set()  # arithmetic that may be sound
         self.unraceable: set[TrainingConfig] = set()
         self._deviation: float | None = None
         self._objective = objective
@@ -90,8 +91,8 @@ class Standings:
     def is_usable(self, trial: Trial) -> bool:
         """Whether it gave a time and leaves the margin of memory."""
         fits = self._limit_bytes is None or (trial.peak_memory_bytes or 0) <= self._limit_bytes
-        sound = trial.config.arithmetic not in self.unsound and trial.config not in self.unraceable
-        return trial.outcome is Outcome.OK and bool(trial.step_ms) and fits and sound
+        may_race = trial.config.arithmetic not in self.unsound | self.unchecked and trial.config not in self.unraceable
+        return trial.outcome is Outcome.OK and bool(trial.step_ms) and fits and may_race
 
     def worth(self, trial: Trial) -> float:
         """Its gain; -inf where it is not usable."""

@@ -59,6 +59,18 @@ def test_a_precision_is_checked_in_the_references_micro_batches_and_what_is_comp
     assert Guard(baseline, lambda config: True).trainings([bf16])[1] == bf16, "it failed in the reference's"
 
 
+def test_what_has_no_memory_in_the_references_micro_batches_is_checked_in_its_own() -> None:
+    baseline = TrainingConfig.baseline(Circumstances("cuda", 16, (8, 0)))
+    bf16 = baseline.at_batch_size(8, 16).model_copy(update={"precision": Precision.BF16})
+
+    def losses(config: TrainingConfig) -> Trial:
+        if config.precision is Precision.FP32:
+            return _trial(2.0, 1.8)
+        return _trial(9.0, 9.0) if config == bf16 else _trial(outcome=Outcome.OUT_OF_MEMORY)
+
+    assert "from fp32's" in (Guard(baseline, lambda config: False).check(bf16, losses) or "")
+
+
 def test_updates_that_the_scaler_left_out_are_made_up_for(tiny_data: DataSpec) -> None:
     """As on an H200: the first updates of frcnn_resnet50 in fp16 are left out, and its losses lagged behind fp32's."""
     job = Job(model=ModelSpec(name="tiny:steep"), data=tiny_data, device="cpu", effective_batch=4, threads=1)
