@@ -32,8 +32,6 @@ _SURFACES = 100
 _NOISES = (0.002, 0.007, 0.015)
 # On a recorded grid first what its processes differed by themselves, None.
 _RECORDED = (None, *_NOISES)
-# Searches that take a second or more a replay get this many in all; the table says so.
-_SLOW = {"Optuna TPE": 100, "Optuna TPE, joint": 100}
 _RIVALS = {**RIVALS, **BATCH_RIVALS}
 _FOR_OURS = ("all equal", "slow starts")
 _MADE_UP = ("synthetic", *_FOR_OURS)
@@ -147,8 +145,7 @@ def _sources(grids: Sequence[Path]) -> dict[str, list[Callable[[], Surface]]]:
 def _job(task: tuple[str, str, float | None, int, tuple[Path, ...], float]) -> dict[str, object]:
     name, on, noise, replays, grids, budget_s = task
     sources = _sources(grids)[on]
-    count = min(replays, _SLOW.get(name, replays))
-    done = [replay(name, sources[number % len(sources)], noise, number, budget_s) for number in range(count)]
+    done = [replay(name, sources[number % len(sources)], noise, number, budget_s) for number in range(replays)]
     return _summary(name, noise, on, done)
 
 
