@@ -11,7 +11,7 @@ import math
 import random
 import warnings
 from collections.abc import Callable
-from statistics import fmean, median
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from autotune.config import SETTINGS, Precision, TrainingConfig
@@ -40,17 +40,17 @@ def _without_idle(config: TrainingConfig, space: Space) -> TrainingConfig:
 
 
 def exhaustive(bench: ReplayBench, space: Space) -> TrainingConfig:
-    """Every config in a process of its own, 30 samples, the least median."""
+    """Every config in a process of its own, 30 samples, the least mean: image sizes skew what a median would tell."""
     times = {}
     for config in space.configs():
         samples = bench.time_ms(config, _GRID_STEPS)
         if samples:
-            times[config] = median(samples)
+            times[config] = fmean(samples)
     return _fastest(times, space)
 
 
 def at_random(bench: ReplayBench, space: Space) -> TrainingConfig:
-    """Configs drawn without replacement, 8 samples each, the least median."""
+    """Configs drawn without replacement, 8 samples each, the least mean."""
     times = {}
     everything = space.configs()
     for config in random.Random(bench.seed).sample(everything, len(everything)):
@@ -58,7 +58,7 @@ def at_random(bench: ReplayBench, space: Space) -> TrainingConfig:
             break
         samples = bench.time_ms(config, _STEPS)
         if samples:
-            times[config] = median(samples)
+            times[config] = fmean(samples)
     return _fastest(times, space)
 
 
@@ -70,7 +70,7 @@ def one_factor(bench: ReplayBench, space: Space) -> TrainingConfig:
     def try_(config: TrainingConfig) -> None:
         if config not in times and bench.remaining_s > 0:
             samples = bench.time_ms(config, _STEPS)
-            times[config] = median(samples) if samples else math.inf
+            times[config] = fmean(samples) if samples else math.inf
 
     before = -1
     while before < len(times):
@@ -126,7 +126,7 @@ def _tpe(bench: ReplayBench, space: Space, sampler: optuna.samplers.BaseSampler,
         if not samples:
             raise optuna.TrialPruned
         tried[trial.number] = config
-        return median(samples)
+        return fmean(samples)
 
     while bench.remaining_s > 0 and bench.trials < len(space.configs()):
         study.optimize(objective, n_trials=1)
