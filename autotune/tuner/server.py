@@ -179,18 +179,26 @@ def _oom_kills() -> int:
 
 
 def main() -> None:
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control, compiled = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])
+    try:
+        # An orderer that is killed meanwhile takes no message any more.
+        with contextlib.suppress(BrokenPipeError):
+            _serve(control, compiled)
+    finally:
+        shutil.rmtree(compiled, ignore_errors=True)
+
+
+def _serve(control: socket.socket, compiled: Path) -> None:
     try:
         server = TrialServer(control)
     except errors.AutotuneError as error:
         control.send(json.dumps({"error": type(error).__name__, "message": str(error)}).encode())
         return
     # While it decodes images or builds the model it does not see that its orderer has gone.
-    signal.signal(signal.SIGTERM, lambda *_: server.abandon(Path(sys.argv[2])))
+    signal.signal(signal.SIGTERM, lambda *_: server.abandon(compiled))
     end_with_the_parent(signal.SIGTERM)
     control.send(json.dumps({"ready": True}).encode())
     server.serve()
-    shutil.rmtree(sys.argv[2], ignore_errors=True)
 
 
 if __name__ == "__main__":

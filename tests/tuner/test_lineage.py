@@ -32,15 +32,38 @@ def test_the_server_of_a_killed_run_ends_in_the_middle_of_what_it_does(tmp_path:
         [sys.executable, "-c", code], check=False, timeout=120, env=environment, capture_output=True, text=True
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    server = int(done.stdout)
+    _wait_for_the_end_of(int(done.stdout))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_server_of_a_run_that_is_killed_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, tempfile\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        "from autotune.tuner.session import Server\n"
+        "def killed(server, what):\n"
+        "    server._compiled.mkdir(exist_ok=True)\n"
+        "    print(server._process.pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Server._answer = killed\n"
+        "Server('cpu')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, timeout=120, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    _wait_for_the_end_of(int(done.stdout))
+    assert list(tmp_path.iterdir()) == []
+
+
+def _wait_for_the_end_of(server: int) -> None:
     for _ in range(600):
         if not psutil.pid_exists(server) or psutil.Process(server).status() == "zombie":
-            break
+            return
         time.sleep(0.1)
-    else:
-        os.kill(server, signal.SIGKILL)
-        raise AssertionError("the server outlived the run")
-    assert list(tmp_path.iterdir()) == []
+    os.kill(server, signal.SIGKILL)
+    raise AssertionError("the server outlived the run")
 
 
 def test_a_server_that_is_told_to_end_twice_leaves_nothing(tmp_path: Path) -> None:
