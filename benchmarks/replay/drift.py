@@ -44,9 +44,9 @@ def drift(trials: Sequence[Trial], counted: Sequence[bool]) -> list[float]:
         belongs[configs[trials[place].config], column] = 1.0
     # A config that was timed once says nothing of a drift.
     told = belongs.sum(axis=1)[belongs.argmax(axis=0)] > 1
-    mean_of = belongs / belongs.sum(axis=1, keepdims=True)
-    best = np.zeros(len(places))
-    least = (1.0 - _EXPLAINED) * _error(log_ms, mean_of, belongs, best)
+    # What is left of times less the mean of their configs.
+    rest = np.eye(len(places)) - belongs.T @ (belongs / belongs.sum(axis=1, keepdims=True))
+    best, least = np.zeros(len(places)), (1.0 - _EXPLAINED) * float(np.mean((rest @ log_ms) ** 2))
     usual_s = fmean(trials[place].duration_s for place in places)
     for width_s in (each for each in _WIDTHS_S if each >= usual_s):
         weights = np.exp(-0.5 * ((at_s[:, None] - at_s[None, :]) / width_s) ** 2) * told[None, :]
@@ -54,22 +54,10 @@ def drift(trials: Sequence[Trial], counted: Sequence[bool]) -> list[float]:
         smoother = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
         wander = np.zeros(len(places))
         for _ in range(_ROUNDS):
-            wander = smoother @ _residuals(log_ms - wander, mean_of, belongs, wander)
+            wander = smoother @ (rest @ (log_ms - wander) + wander)
             wander -= wander.mean()
-        if (error := _error(log_ms, mean_of, belongs, wander)) < least:
+        if (error := float(np.mean((rest @ (log_ms - wander)) ** 2))) < least:
             best, least = wander, error
     for place, value in zip(places, best, strict=True):
         found[place] = float(value)
     return found
-
-
-def _residuals(steady: np.ndarray, mean_of: np.ndarray, belongs: np.ndarray, wander: np.ndarray) -> np.ndarray:
-    """What the configs' own times leave, drift included."""
-    residuals: np.ndarray = steady + wander - belongs.T @ (mean_of @ steady)
-    return residuals
-
-
-def _error(log_ms: np.ndarray, mean_of: np.ndarray, belongs: np.ndarray, wander: np.ndarray) -> float:
-    """The mean square of what config and drift leave unexplained."""
-    steady = log_ms - wander
-    return float(np.mean((steady - belongs.T @ (mean_of @ steady)) ** 2))

@@ -27,13 +27,7 @@ def test_the_server_of_a_killed_run_ends_in_the_middle_of_what_it_does(tmp_path:
         "print(server._process.pid, flush=True)\n"
         "server.prepare(Job(model=ModelSpec(name='tiny:orphaned'), device='cpu', effective_batch=2))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS.parent), str(TESTS)))}
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=False, timeout=120, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    _wait_for_the_end_of(int(done.stdout))
-    assert list(tmp_path.iterdir()) == []
+    _nothing_is_left_of(code, tmp_path)
 
 
 def test_the_server_of_a_run_that_is_killed_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
@@ -48,13 +42,18 @@ def test_the_server_of_a_run_that_is_killed_while_it_starts_leaves_nothing(tmp_p
         "Server._answer = killed\n"
         "Server('cpu')\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    _nothing_is_left_of(code, tmp_path)
+
+
+def _nothing_is_left_of(code: str, folder: Path) -> None:
+    """Of a process that tells its server's number and is killed; folder: for what it writes."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS.parent), str(TESTS)))}
     done = subprocess.run(
         [sys.executable, "-c", code], check=False, timeout=120, env=environment, capture_output=True, text=True
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     _wait_for_the_end_of(int(done.stdout))
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def _wait_for_the_end_of(server: int) -> None:
