@@ -67,6 +67,6 @@ def _legend(record: RunRecord) -> str:
     if verdict and verdict.kind is not VerdictKind.NOT_MEASURED:
         race = (
             f"; race: side by side with the baseline in {len(verdict.log_ratios)} paired blocks, "
-            "which the verdict comes from, with the images/s there."
+            "which the verdict comes from, with the images/s there, a mean over blocks."
         )
     return f"images/s: median over optimizer steps; vs baseline: over the same images{race}"
