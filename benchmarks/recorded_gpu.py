@@ -1,7 +1,7 @@
 """What the recordings in tests/data/h200 say: `python -m benchmarks.recorded_gpu`. Needs no GPU.
 
-What the card reaches; the profiles' modelled memory traffic beside what the card's own counters (NVML's GPM) saw; and
-what the first steps of each trial's process took.
+The runs' verdicts; what the card reaches; the profiles' modelled memory traffic beside what the card's own counters
+(NVML's GPM) saw; and what the first steps of each process took, before the race.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from autotune.datasheet import datasheet_of
 from autotune.profile_record import Profile
-from autotune.records import RunRecord, load_run
+from autotune.records import RunRecord, Stage, load_run
 from benchmarks.ceilings import row
 
 RECORDED = Path(__file__).parents[1] / "tests" / "data" / "h200"
@@ -22,6 +22,7 @@ RECORDED = Path(__file__).parents[1] / "tests" / "data" / "h200"
 
 def main() -> None:
     runs = {path.parent.name: load_run(path.parent) for path in sorted(RECORDED.glob("*/run.json"))}
+    _print(("recording", "trials", "verdict"), (_verdict(name, run) for name, run in runs.items() if run.is_search))
     profiles = {name: run.profile for name, run in runs.items() if run.profile}
     ceilings = next(iter(profiles.values())).ceilings
     assert ceilings is not None
@@ -35,6 +36,11 @@ def main() -> None:
 
 def _print(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> None:
     print(tabulate(rows, columns, tablefmt="github", disable_numparse=True), end="\n\n")
+
+
+def _verdict(name: str, run: RunRecord) -> tuple[str, ...]:
+    told = run.recommendation.verdict.sentence if run.recommendation else f"none: {run.status}"
+    return name, str(len(run.trials)), told
 
 
 def _profile(name: str, profile: Profile) -> tuple[str, ...]:
@@ -62,7 +68,7 @@ def modelled_dram_percent(profile: Profile) -> float:
 
 def _trials(name: str, run: RunRecord) -> Iterator[tuple[str, ...]]:
     for trial in run.trials:
-        if trial.warmup_ms and trial.worst_case_ms:
+        if trial.warmup_ms and trial.worst_case_ms and trial.stage is not Stage.RACE:
             steps = ", ".join(f"{ms / 1000.0:.3f}" for ms in trial.step_ms)
             times = (trial.warmup_ms[0], trial.worst_case_ms, trial.warmup_ms[1])
             yield name, trial.config.label(), *(f"{ms / 1000.0:.3f}" for ms in times), steps or trial.detail

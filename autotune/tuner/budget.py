@@ -32,15 +32,18 @@ _COSTLY_TIMES = 3.0
 # No answer for this many times the baseline's slowest step: a timeout.
 _STALLED = 3.0
 _STALLED_AT_LEAST_S = {"cpu": 20.0, "cuda": 60.0}
+# Nor, on a GPU, more than this share of the budget in the search, where that is less: on an H200 cudnn.benchmark can take
+# half a minute for the first step on each image size.
+_STEP_SHARE = 0.1
 
 
 class Budget:
-    """total_s: all of it. steps: which a trial times; timeout_s: the longest that a step may take. Until the baseline
-    has run, how long a step takes is not known."""
+    """total_s: all of it. steps: which a trial times; timeout_s: the longest that a step may take; search_timeout_s: in
+    the search, before the race. Until the baseline has run, how long a step takes is not known."""
 
     def __init__(self, bench: Bench, standings: Standings, objective: Objective) -> None:
         self.total_s = bench.remaining_s
-        self.timeout_s = max(60.0, bench.remaining_s)
+        self.timeout_s = self.search_timeout_s = max(60.0, bench.remaining_s)
         self.steps = range(STEPS_AT_LEAST)
         self._bench = bench
         self._standings = standings
@@ -51,8 +54,11 @@ class Budget:
     def set_pace(self, first: Trial) -> None:
         """By the baseline's first trial: as many steps as there is room for."""
         self._step_s = median(first.step_ms) / 1000.0
-        slowest_s = max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
-        self.timeout_s = max(_STALLED_AT_LEAST_S[self._bench.circumstances.device_type], _STALLED * slowest_s)
+        stalled_s = _STALLED * max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
+        where = self._bench.circumstances
+        self.timeout_s = self.search_timeout_s = max(_STALLED_AT_LEAST_S[where.device_type], stalled_s)
+        if not where.on_cpu:
+            self.search_timeout_s = min(self.timeout_s, max(_STEP_SHARE * self.total_s, stalled_s))
         affordable = round(min(_TRIAL_SHARE * self.total_s / self._step_s, 1e6))
         before_s = first.duration_s - sum(first.step_ms) / 1000.0
         worthwhile = min(_MANY_STEPS, max(_STEPS_AT_MOST, math.ceil(_TIMED_SHARE * before_s / self._step_s)))
@@ -69,6 +75,10 @@ class Budget:
             self._overheads_s[trial.config] = max(0.0, taken_s)
             if trial.has_stalled:
                 self._stalled.add(trial.config)
+        elif trial.outcome is Outcome.TIMEOUT:
+            # It takes longer than this.
+            self._overheads_s.setdefault(trial.config, trial.duration_s)
+            self._stalled.add(trial.config)
         elif trial.outcome is Outcome.OK and trial.stage is Stage.MEMORY and self._standings.trials:
             # A probe compiles as a trial does; the first batch, twice, is what it leaves out.
             self._overheads_s.setdefault(trial.config, trial.duration_s + 2 * self._step_s)

@@ -161,7 +161,7 @@ class _Run:
             block,
             keep=keep,
             give_up_ms=give_up_ms,
-            step_timeout_s=self.budget.timeout_s,
+            step_timeout_s=self.budget.timeout_s if stage is Stage.BASELINE else self.budget.search_timeout_s,
             needs_energy=self.objective is Objective.ENERGY and (stage, block) != (Stage.BASELINE, 0),
             predicted_bytes=predicted_bytes,
             watch_tensors=watch_tensors,
@@ -206,7 +206,8 @@ class _Run:
         any precision: what is told of the precision as well would keep it from being tried without them."""
         trials = {Cell(config): trial for config, trial in self.standings.trials.items()}
         others = cell.settings.model_copy(update={"precision": self.baseline.config.precision})
-        return others if trials[cell].has_stalled and Cell(others) not in trials else cell.settings
+        has_stalled = trials[cell].has_stalled or trials[cell].outcome is Outcome.TIMEOUT
+        return others if has_stalled and Cell(others) not in trials else cell.settings
 
     def _slowness(self, cell: Cell) -> int:
         """How often the time that a cell's start is expected to take doubles a second."""
@@ -219,9 +220,10 @@ class _Run:
         return max(math.log(_GIVE_UP * self.objective.patience), widened)
 
     def _screened_gain(self, cell: Cell) -> float | None:
-        """What the cell brought at its largest batch; what was given up is as far behind as it takes for that."""
+        """What the cell brought at its largest batch; what was given up, or ended in a step that took too long, is as
+        far behind as it takes for that."""
         trials = [trial for config, trial in self.standings.trials.items() if Cell(config) == cell]
-        if any(trial.gave_up for trial in trials):
+        if any(trial.gave_up or trial.outcome is Outcome.TIMEOUT for trial in trials):
             return self.standings.lead - self._hopeless
         gain = self.standings.gain_of(cell)
         return gain if gain > -math.inf else None
@@ -238,7 +240,9 @@ class _Run:
             config = self._at(cell, size)
             if config in self.standings.trials:
                 return
-            if self._try(cell, config, Stage.SETTINGS) is None:
+            trial = self._try(cell, config, Stage.SETTINGS)
+            # A step that never ends for want of memory may do so in a smaller batch; one for cuDNN's choice does not.
+            if trial is None or (trial.outcome is Outcome.TIMEOUT and not self._near_the_limit()):
                 return
 
     def _likest(self, cell: Cell) -> MemoryFit | None:

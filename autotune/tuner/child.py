@@ -87,7 +87,7 @@ def _serve(prepared: Prepared, config: TrainingConfig, connection: Connection, t
 # From the GradScaler's first scale, 2^16, down to 2.
 _OVERFLOWS_AT_MOST = 15
 # Moves the weights visibly within a few steps, and does not throw random ones off without a warm-up.
-_LEARNING_RATE = {"adamw": 1e-4, "sgd": 1e-3}
+LEARNING_RATE = {"adamw": 1e-4, "sgd": 1e-3}
 
 
 class _Child:
@@ -146,7 +146,7 @@ class _Child:
         losses that lag behind fp32's by the updates left out would say nothing of the precision.
         """
         job = self.prepared.job
-        step = OptimizerStep(self.prepared.model, self.config, job, self.device, _LEARNING_RATE[job.optimizer])
+        step = OptimizerStep(self.prepared.model, self.config, job, self.device, LEARNING_RATE[job.optimizer])
         losses: list[float] = []
         skipped = 0
         for number in range(steps):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from statistics import fmean
+from statistics import median
 
 from autotune.config import MatmulPrecision, OptimizerImplementation, Precision, TrainingConfig
 from autotune.records import Outcome, Trial
@@ -13,9 +13,10 @@ __all__ = ["STEPS", "Guard", "is_reduced", "objection", "reference"]
 
 # Optimizer steps, with updates that count, on the same seeded batches.
 STEPS = 6
-# Mean over the steps of |loss / fp32's loss - 1|. Detectors sample their proposals by what they predict, so that two
-# sound runs part by some percent; a broken one parts by more, or not at all in a finite number.
-_TOLERANCE = 0.1
+# Of |loss / fp32's loss - 1|, the median over the steps, and the most in any. Detectors sample their proposals by what
+# they predict, so that sound runs part, each step more than the one before: frcnn_resnet50 in bf16 on an H200 by 31% in
+# the sixth step, and by 8% on average. A broken run parts by more, or not in a finite number (benchmarks/numerics.py).
+_TOLERANCE, _TOLERANCE_OF_ANY = 0.1, 1.0
 
 
 def is_reduced(config: TrainingConfig) -> bool:
@@ -45,10 +46,15 @@ def objection(ours: Trial, plain: Trial) -> str | None:
     if ours.outcome is not Outcome.OK or plain.outcome is not Outcome.OK:
         return None
     pairs = zip(ours.losses, plain.losses, strict=True)
-    apart = fmean(abs(loss / theirs - 1.0) if theirs else math.inf for loss, theirs in pairs)
-    if apart <= _TOLERANCE:
-        return None
-    return f"its losses lie {apart:.0%} from fp32's over {len(ours.losses)} steps; {_TOLERANCE:.0%} are tolerated"
+    apart = [abs(loss / theirs - 1.0) if theirs else math.inf for loss, theirs in pairs]
+    usual, most = median(apart), max(apart)
+    if usual > _TOLERANCE:
+        tolerated = f"{_TOLERANCE:.0%} are tolerated"
+        return f"its losses lie {usual:.0%} from fp32's, the median of {len(apart)} steps; {tolerated}"
+    if most > _TOLERANCE_OF_ANY:
+        tolerated = f"{_TOLERANCE_OF_ANY:.0%} are tolerated"
+        return f"its loss lies {most:.0%} from fp32's in step {1 + apart.index(most)} of {len(apart)}; {tolerated}"
+    return None
 
 
 class Guard:

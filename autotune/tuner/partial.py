@@ -15,8 +15,8 @@ _WARMUP_STEPS_AT_MOST = 10
 _MEMORY_STEPS = 2
 # A step that beats the one before it on the same images by more than this says that the time had not settled yet.
 _SETTLED = 0.95
-# A step on a new batch that takes this many times the settled one, and this long at least, after a worst case that did:
-# kernels are compiled anew for every image size, as cuDNN does for depthwise convolutions in channels_last on an H200.
+# Steps on two new image sizes that take this many times the settled one, and this long at least: kernels are chosen or
+# compiled anew for every image size, as cuDNN does for depthwise convolutions in channels_last on an H200.
 _STALLED_TIMES, _STALLED_AT_LEAST_MS = 10.0, 1000.0
 
 
@@ -84,16 +84,15 @@ class Partial:
         if self.step_ms and self.skipped_updates == len(self.step_ms):
             raise TrialFailed(Outcome.NON_FINITE, "the gradients overflowed in every timed step: no weight was updated")
 
-    def _has_stalled(self, taken_ms: float) -> bool:
-        """Whether a step took so long for its image size alone: the worst case, another new size, did so too."""
-        stall_ms = max(_STALLED_AT_LEAST_MS, _STALLED_TIMES * self.warmup_ms[-1])
-        return min(taken_ms, self.worst_case_ms or 0.0) >= stall_ms
-
-    def _give_up_for_stalls(self, taken_ms: float) -> None:
-        """Measuring it takes as long for each image size to come, and so does training on it."""
-        self.gave_up = True
-        first, later = _seconds(taken_ms), _seconds(self.warmup_ms[-1])
-        self.remark = f"{first} for the first step on an image size, {later} from the second on"
+    @property
+    def _stalls_on_new_sizes(self) -> bool:
+        """Whether both new image sizes of the warm-up took so long for being new alone, the first batch's and the worst
+        case's. A third tells nothing more: cudnn.benchmark takes up to 34 s for each on an H200."""
+        if self.worst_case_ms is None or not self.plans_kernels:
+            return False
+        return min(self.warmup_ms[0], self.worst_case_ms) >= max(
+            _STALLED_AT_LEAST_MS, _STALLED_TIMES * self.warmup_ms[-1]
+        )
 
     def _warm_up(self, session: Session, order: Order) -> None:
         """At least three steps: the first batch, the worst case, the first batch again, on until no update is skipped.
@@ -112,26 +111,21 @@ class Partial:
             settled = self._settled(taken)
             self.warmup_ms.append(taken)
         self.gave_up = self._too_slow(order)
-        if order.config.compile and not self.gave_up:
+        if self.gave_up:
+            return
+        if order.config.compile:
             # What is compiled anew for the shapes of the later steps should not be in their time.
             for number in (*order.steps[1:], order.steps.start):
                 self.warmup_ms.append(self._step(session, number, order))
-        elif not self.gave_up:
-            self._rehearse(session, order)
-
-    def _rehearse(self, session: Session, order: Order) -> None:
-        """The first timed batch is known already. Where there is no other, the very first step is the new size beside
-        the worst case: it also holds what is loaded and compiled once, but a worst case that stalls as it did tells."""
-        if not self.rehearsals and self.plans_kernels and order.give_up_ms is not None:
-            if self._has_stalled(self.warmup_ms[0]):
-                self._give_up_for_stalls(self.warmup_ms[0])
-            return
-        for number in order.steps[1 : 1 + self.rehearsals]:
-            taken = self._step(session, number, order)
-            self.rehearsal_ms.append(taken)
-            if order.give_up_ms is not None and self._has_stalled(taken):
-                self._give_up_for_stalls(taken)
-                return
+        elif order.give_up_ms is not None and self._stalls_on_new_sizes:
+            # Measuring it takes as long for each image size to come, and so does training on it.
+            self.gave_up = True
+            first, later = _seconds(self.worst_case_ms or 0.0), _seconds(self.warmup_ms[-1])
+            self.remark = f"{first} for the first step on an image size, {later} from the second on"
+        else:
+            # The first timed batch is known already.
+            for number in order.steps[1 : 1 + self.rehearsals]:
+                self.rehearsal_ms.append(self._step(session, number, order))
 
     @property
     def compilation(self) -> Compilation | None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
 from autotune.config import Circumstances, Precision, TrainingConfig
-from autotune.records import DataSpec, Job, ModelSpec, Outcome, Stage, Trial
+from autotune.records import DataSpec, Job, ModelSpec, Outcome, Stage, Trial, load_run
 from autotune.tuner.bench import LiveBench
 from autotune.tuner.numerics import STEPS, Guard, objection
 from autotune.tuner.order import Order
@@ -24,9 +25,11 @@ def _trial(*losses: float, **fields: object) -> Trial:
     ("losses", "sound"),
     [
         ((2.0, 1.8, 1.6), True),
-        ((2.1, 1.7, 1.7), True),  # 5.6% apart on average
-        ((2.0, 2.0, 2.0), False),  # it does not fall: 12% apart
+        ((2.1, 1.7, 1.7), True),  # 5% to 6% apart
+        ((2.0, 1.7, 0.8), True),  # one step of three
+        ((2.0, 2.0, 2.0), False),  # it does not fall: 11% and 25% apart
         ((1.0, 0.9, 0.8), False),
+        ((2.0, 1.8, 3.3), False),  # more than twice as much, in one step alone
     ],
 )
 def test_losses_that_part_from_fp32s_by_more_than_a_tenth_are_objected_to(
@@ -34,6 +37,18 @@ def test_losses_that_part_from_fp32s_by_more_than_a_tenth_are_objected_to(
 ) -> None:
     reason = objection(_trial(*losses), _trial(2.0, 1.8, 1.6))
     assert (reason is None) is sound
+
+
+def test_what_an_h200_trained_in_bf16_is_sound() -> None:
+    """The numerics trials of the recorded run, in which the sixth loss lies 31% from fp32's."""
+    trials = load_run(Path(__file__).parents[1] / "data" / "h200" / "frcnn_resnet50-verdict").trials
+    plain, ours = [trial for trial in trials if trial.stage is Stage.NUMERICS]
+    assert (plain.config.precision, ours.config.precision) == (Precision.FP32, Precision.BF16)
+    assert max(abs(loss / theirs - 1.0) for loss, theirs in zip(ours.losses, plain.losses, strict=True)) > 0.3
+    assert objection(ours, plain) is None
+    # The same losses, an update late, are those of a run that the first update did not reach.
+    late = ours.model_copy(update={"losses": (ours.losses[0], *ours.losses[:-1])})
+    assert objection(late, plain) is not None
 
 
 def test_an_overflow_is_objected_to_and_a_few_skipped_updates_are_not() -> None:

@@ -96,7 +96,7 @@ def test_what_the_memory_fit_predicted_stands_in_the_trial_that_verified_it() ->
     )
 
 
-@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMEOUT, Outcome.NON_FINITE])
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.NON_FINITE])
 def test_one_mishap_at_the_largest_batch_fails_that_batch_and_two_end_the_cell(outcome: Outcome) -> None:
     def fails_from(batch: int) -> Callable[[TrainingConfig], Outcome]:
         bf16 = Precision.BF16
@@ -108,6 +108,24 @@ def test_one_mishap_at_the_largest_batch_fails_that_batch_and_two_end_the_cell(o
     assert find(bench).recommendation.config.precision is not Precision.BF16
     tried = Counter(trial.config.settings_label() for trial in bench.trials if trial.outcome is outcome)
     assert set(tried.values()) == {2}
+
+
+@pytest.mark.parametrize(("limit_gib", "sizes"), [(30.0, [16, 8]), (300.0, [16])])
+def test_a_step_that_took_too_long_is_tried_in_a_smaller_batch_where_memory_may_be_short(
+    limit_gib: float, sizes: list[int]
+) -> None:
+    bench = SimulatedBench(
+        GPU,
+        lambda config: 0.2 * interacting_s(config),
+        budget_s=1200.0,
+        memory_bytes=lambda config: config.batch_size * GIB,
+        memory_limit_bytes=int(limit_gib * GIB),
+        fails=lambda config: Outcome.TIMEOUT if config.cudnn_benchmark and config.batch_size > 4 else Outcome.OK,
+    )
+    find(bench)
+    tried = [trial.config for trial in bench.trials if trial.outcome is Outcome.TIMEOUT]
+    first = tried[0].settings_label()
+    assert [config.batch_size for config in tried if config.settings_label() == first] == sizes
 
 
 def test_a_baseline_that_fits_only_once_gives_way_to_a_smaller_one() -> None:

@@ -66,6 +66,33 @@ def test_a_stall_is_the_layouts_and_keeps_no_precision_from_being_tried_without_
     assert found.recommendation.verdict.kind is VerdictKind.FASTER
 
 
+class TryingAllBench(SimulatedBench):
+    """With cudnn.benchmark no first step ends in time, as frcnn_resnet50's on an H200, which takes 34 s."""
+
+    def measure(self, order: Order) -> Trial:
+        if not order.config.cudnn_benchmark:
+            return super().measure(order)
+        trial = Trial(
+            number=len(self.trials) + 1,
+            stage=order.stage,
+            config=order.config,
+            block=order.block,
+            outcome=Outcome.TIMEOUT,
+            detail=f"no step ended within {order.step_timeout_s:.1f} s",
+            duration_s=order.step_timeout_s,
+        )
+        self.remaining_s -= trial.duration_s
+        self.trials.append(trial)
+        return trial
+
+
+def test_a_first_step_takes_no_more_of_the_search_than_a_tenth_of_the_budget_and_only_once() -> None:
+    bench = TryingAllBench(GPU, lambda config: 0.3, start_s=lambda config: 1.0, budget_s=170.0)
+    find(bench)
+    (ended,) = [trial for trial in bench.trials if trial.outcome is Outcome.TIMEOUT]
+    assert ended.duration_s == pytest.approx(17.0)
+
+
 @pytest.mark.parametrize(
     ("trials", "words"),
     [
