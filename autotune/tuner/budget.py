@@ -32,8 +32,8 @@ _COSTLY_TIMES = 3.0
 # No answer for this many times the baseline's slowest step: a timeout.
 _STALLED = 3.0
 _STALLED_AT_LEAST_S = {"cpu": 20.0, "cuda": 60.0}
-# Nor, on a GPU, more than this share of the budget in the search, where that is less: on an H200 cudnn.benchmark can take
-# half a minute for the first step on each image size.
+# Nor, on a GPU, more than this share of the budget in the search, where that is less: on an H200 cudnn.benchmark can
+# take half a minute for the first step on each image size.
 _STEP_SHARE = 0.1
 
 
