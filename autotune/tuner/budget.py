@@ -32,18 +32,17 @@ _COSTLY_TIMES = 3.0
 # No answer for this many times the baseline's slowest step: a timeout.
 _STALLED = 3.0
 _STALLED_AT_LEAST_S = {"cpu": 20.0, "cuda": 60.0}
-# Nor, on a GPU, more than this share of the budget in the search, where that is less: on an H200 cudnn.benchmark can
-# take half a minute for the first step on each image size.
-_STEP_SHARE = 0.1
+# Nor is there, before the race, for longer than the race's reserve leaves time; but for no less than this.
+_WAITED_FOR_AT_LEAST_S = 20.0
 
 
 class Budget:
-    """total_s: all of it. steps: which a trial times; timeout_s: the longest that a step may take; search_timeout_s: in
-    the search, before the race. Until the baseline has run, how long a step takes is not known."""
+    """total_s: all of it. steps: which a trial times; timeout_s: the longest that a step may take. Until the baseline
+    has run, how long a step takes is not known."""
 
     def __init__(self, bench: Bench, standings: Standings, objective: Objective) -> None:
         self.total_s = bench.remaining_s
-        self.timeout_s = self.search_timeout_s = max(60.0, bench.remaining_s)
+        self.timeout_s = max(60.0, bench.remaining_s)
         self.steps = range(STEPS_AT_LEAST)
         self._bench = bench
         self._standings = standings
@@ -55,10 +54,8 @@ class Budget:
         """By the baseline's first trial: as many steps as there is room for."""
         self._step_s = median(first.step_ms) / 1000.0
         stalled_s = _STALLED * max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
-        where = self._bench.circumstances
-        self.timeout_s = self.search_timeout_s = max(_STALLED_AT_LEAST_S[where.device_type], stalled_s)
-        if not where.on_cpu:
-            self.search_timeout_s = min(self.timeout_s, max(_STEP_SHARE * self.total_s, stalled_s))
+        self._waited_for_s = max(_WAITED_FOR_AT_LEAST_S, stalled_s)
+        self.timeout_s = max(_STALLED_AT_LEAST_S[self._bench.circumstances.device_type], stalled_s)
         affordable = round(min(_TRIAL_SHARE * self.total_s / self._step_s, 1e6))
         before_s = first.duration_s - sum(first.step_ms) / 1000.0
         worthwhile = min(_MANY_STEPS, max(_STEPS_AT_MOST, math.ceil(_TIMED_SHARE * before_s / self._step_s)))
@@ -73,12 +70,8 @@ class Budget:
             a_step_s = fmean(trial.step_ms) / 1000.0 if trial.step_ms else 0.0
             taken_s = trial.duration_s - self._in_all(len(trial.step_ms)) * a_step_s
             self._overheads_s[trial.config] = max(0.0, taken_s)
-            if trial.has_stalled:
+            if trial.has_stalled and (trial.config.channels_last or trial.config.cudnn_benchmark):
                 self._stalled.add(trial.config)
-        elif trial.outcome is Outcome.TIMEOUT:
-            # It takes longer than this.
-            self._overheads_s.setdefault(trial.config, trial.duration_s)
-            self._stalled.add(trial.config)
         elif trial.outcome is Outcome.OK and trial.stage is Stage.MEMORY and self._standings.trials:
             # A probe compiles as a trial does; the first batch, twice, is what it leaves out.
             self._overheads_s.setdefault(trial.config, trial.duration_s + 2 * self._step_s)
@@ -103,7 +96,7 @@ class Budget:
         one setting can take ten times what all else does: cuDNN's for depthwise convolutions in channels_last do.
 
         No setting is held to cost more than the cheapest start with it; a start costs what its costliest setting does.
-        Stalls on new image sizes are no precision's.
+        Stalls on new image sizes are the layout's or cudnn.benchmark's where one of those is on, not the precision's.
         """
         if config in self._overheads_s:
             return self._overheads_s[config]
@@ -123,6 +116,11 @@ class Budget:
         """Whether one more, of this config, leaves racers a race, and these the check of their numerics."""
         trial_s = self.start_s(config) + self._in_all(len(self.steps)) * self._step_s
         return self._bench.remaining_s >= trial_s + self.for_race_s(racers) + self.checks_s(checks)
+
+    def step_limit_s(self, racers: Sequence[TrainingConfig], checks: Sequence[TrainingConfig]) -> float:
+        """The longest that a step may take which leaves racers a race, and these the check of their numerics."""
+        left_s = self._bench.remaining_s - self.for_race_s(racers) - self.checks_s(checks)
+        return min(self.timeout_s, max(self._waited_for_s, left_s))
 
     def affords_checks(self, checks: Sequence[TrainingConfig], racers: Sequence[TrainingConfig]) -> bool:
         """Whether there is time to check the numerics of these and for a race; for what leads the shortest will do."""

@@ -41,13 +41,16 @@ class Cell:
         """Learn from a trial of the cell.
 
         A timed one that failed otherwise than for memory fails its batch, since smaller ones may go well, and a second
-        one ends the cell. A probe of a small batch does not: live batch norm cannot train on a single image."""
+        one ends the cell. A probe of a small batch does not: live batch norm cannot train on a single image. One that
+        took too long ends it too."""
         batch = trial.config.batch_size
         if trial.outcome in (Outcome.OUT_OF_MEMORY, Outcome.THRASH):
             self.memory.fail(batch)
             return
         if trial.outcome is not Outcome.OK:
-            if trial.stage is not Stage.MEMORY:
+            if trial.stage is Stage.MEMORY and trial.outcome is Outcome.TIMEOUT:
+                self.memory.fail(0)
+            elif trial.stage is not Stage.MEMORY:
                 self._mishaps += 1
                 self.memory.fail(0 if self._mishaps >= _MISHAPS_AT_MOST else batch)
             return

@@ -26,6 +26,7 @@ from autotune.tuner.outlook import Outlook
 from autotune.tuner.promise import is_hopeless
 from autotune.tuner.search import Findings
 from autotune.tuner.space import Space
+from autotune.tuner.stalls import Stalls
 from autotune.tuner.standings import Standings
 from autotune.tuner.tensor_limit import TensorLimit
 from autotune.tuner.unraced import no_verdict, of_stalls
@@ -84,6 +85,7 @@ class _Run:
 
     def findings(self) -> Findings:
         self.baseline = self._measure_baseline()
+        self.stalls = Stalls(self.baseline.config)
         self.guard = Guard(self.baseline.config, self.standings.has_failed)
         self.standings.begin(self.baseline)
         self.sizes = [config.batch_size for config in self.space.ladder(self.baseline.config)]
@@ -92,6 +94,7 @@ class _Run:
         if not self.space.settings_fixed:
             cells = [self.own_cell, *(Cell(each) for each in settings[1:])]
             self.own_cell.take(self.baseline)
+            self.stalls.take(self.own_cell.settings, self.baseline)
             self._screen_and_climb(cells)
             self._try_extra_knobs(cells)
             self._repeat()
@@ -149,6 +152,7 @@ class _Run:
         *,
         block: int | None = None,
         give_up_ms: float | None = None,
+        step_timeout_s: float | None = None,
         predicted_bytes: int | None = None,
         watch_tensors: bool = False,
     ) -> Trial:
@@ -161,7 +165,8 @@ class _Run:
             block,
             keep=keep,
             give_up_ms=give_up_ms,
-            step_timeout_s=self.budget.timeout_s if stage is Stage.BASELINE else self.budget.search_timeout_s,
+            step_timeout_s=step_timeout_s or self.budget.timeout_s,
+            usual_worst_case_ms=self.standings.usual_worst_case_ms,
             needs_energy=self.objective is Objective.ENERGY and (stage, block) != (Stage.BASELINE, 0),
             predicted_bytes=predicted_bytes,
             watch_tensors=watch_tensors,
@@ -176,7 +181,8 @@ class _Run:
         sizes = sorted(config.batch_size for config in self.space.ladder(self.space.baseline))
         for wanted in (*_PROBED, 1):
             size = min(sizes, key=lambda size: (abs(size - wanted), size))
-            known = size in cell.memory.peaks or size in cell.memory.failed
+            # 0 has failed where a probe did not end.
+            known = size in cell.memory.peaks or {size, 0} & cell.memory.failed
             if size < below and not known and len(cell.memory.peaks) < len(_PROBED):
                 watched = cell is self.own_cell
                 # The first probe may have shown how slowly the cell starts.
@@ -192,22 +198,21 @@ class _Run:
         outlook, self.waiting = Outlook(), list(cells)
         while self.waiting:
             # Of equals the one that starts much faster, and of those the first, in the profile's order.
-            cell = max(self.waiting, key=lambda each: (outlook.expect(each.settings), -self._slowness(each)))
-            if outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING:
-                self.climb.down(self.screened, self.sizes)
-            self._screen(cell)
+            cell = max(self.waiting, key=lambda each: self._rank(each, outlook))
+            if not self.stalls.bars(cell.settings):
+                waits = outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING
+                if waits or self.space.is_last(cell.settings):
+                    self.climb.down(self.screened, self.sizes)
+                self._screen(cell)
+                if (gain := self._screened_gain(cell)) is not None:
+                    outlook.take(self.stalls.to_blame(cell.settings), gain)
             self.waiting.remove(cell)
-            if (gain := self._screened_gain(cell)) is not None:
-                outlook.take(self._to_blame(cell), gain)
         self.climb.down(cells, self.sizes)
+        self.notes += self.stalls.notes()
 
-    def _to_blame(self, cell: Cell) -> TrainingConfig:
-        """The combination that a gain is told of. Stalls on new image sizes are the layout's or cudnn.benchmark's, in
-        any precision: what is told of the precision as well would keep it from being tried without them."""
-        trials = {Cell(config): trial for config, trial in self.standings.trials.items()}
-        others = cell.settings.model_copy(update={"precision": self.baseline.config.precision})
-        has_stalled = trials[cell].has_stalled or trials[cell].outcome is Outcome.TIMEOUT
-        return others if has_stalled and Cell(others) not in trials else cell.settings
+    def _rank(self, cell: Cell, outlook: Outlook) -> tuple[bool, float, int]:
+        settings = cell.settings
+        return not self.space.is_last(settings), outlook.expect(settings), -self._slowness(cell)
 
     def _slowness(self, cell: Cell) -> int:
         """How often the time that a cell's start is expected to take doubles a second."""
@@ -220,13 +225,13 @@ class _Run:
         return max(math.log(_GIVE_UP * self.objective.patience), widened)
 
     def _screened_gain(self, cell: Cell) -> float | None:
-        """What the cell brought at its largest batch; what was given up, or ended in a step that took too long, is as
+        """What the cell brought at its largest batch. What was given up, or ended in a step that took too long, is as
         far behind as it takes for that."""
+        if (gain := self.standings.gain_of(cell)) > -math.inf:
+            return gain
         trials = [trial for config, trial in self.standings.trials.items() if Cell(config) == cell]
-        if any(trial.gave_up or trial.outcome is Outcome.TIMEOUT for trial in trials):
-            return self.standings.lead - self._hopeless
-        gain = self.standings.gain_of(cell)
-        return gain if gain > -math.inf else None
+        ended = any(trial.gave_up or trial.outcome is Outcome.TIMEOUT for trial in trials)
+        return self.standings.lead - self._hopeless if ended else None
 
     def _screen(self, cell: Cell) -> None:
         """Time a cell at the largest batch that it trains with."""
@@ -260,7 +265,8 @@ class _Run:
         the baseline does, where others may compile kernels for each probe."""
         precision = cell.settings.precision
         plain = Cell(self.baseline.config.model_copy(update={"precision": precision}))
-        plain = next((each for each in self.waiting if each == plain), plain)
+        known = [*self.waiting, *self.screened, *self.probed]
+        plain = next((each for each in known if each == plain), plain)
         self._probe(plain, below=self.sizes[0] + 1)
         self.probed.append(plain)
         return plain.memory if plain is not cell and plain.memory.peaks else None
@@ -282,7 +288,10 @@ class _Run:
         return peak * self.sizes[0] / self.baseline.config.batch_size > _FAR_FROM_LIMIT * self.limit_bytes
 
     def _affordable(self, config: TrainingConfig) -> bool:
-        return self.budget.affords_trial(config, self.racers, self.guard.trainings(self.guard.due(self.racers[:1])))
+        return self.budget.affords_trial(config, self.racers, self._checks_of_the_leader())
+
+    def _checks_of_the_leader(self) -> list[TrainingConfig]:
+        return self.guard.trainings(self.guard.due(self.racers[:1]))
 
     def _try(self, cell: Cell, config: TrainingConfig, stage: Stage) -> Trial | None:
         """Measure a config where the budget has room for it beside the race."""
@@ -291,10 +300,21 @@ class _Run:
             return None
         # While it warms up it trains on the first of the timed steps, which the leader has timed.
         give_up_ms = math.exp(self._hopeless) * self.standings.leader.step_ms[0]
-        predicted_bytes = cell.memory.beyond(config.batch_size)
-        trial = self._measure(stage, config, self.budget.steps, give_up_ms=give_up_ms, predicted_bytes=predicted_bytes)
+        limit_s = self.budget.step_limit_s(self.racers, self._checks_of_the_leader())
+        trial = self._measure(
+            stage,
+            config,
+            self.budget.steps,
+            give_up_ms=give_up_ms,
+            step_timeout_s=limit_s,
+            predicted_bytes=cell.memory.beyond(config.batch_size),
+        )
         self.standings.take(trial)
         cell.take(trial)
+        self.stalls.take(cell.settings, trial)
+        if trial.outcome is Outcome.TIMEOUT and limit_s < self.budget.timeout_s:
+            more = "which is what the race left it; a larger --budget leaves it more"
+            self.notes.append(f"{config.label()}: no step ended within {limit_s:.0f} s, {more}")
         self._choose(config)
         return trial
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from statistics import median
+from statistics import fmean, median
 
 from autotune.config import MatmulPrecision, OptimizerImplementation, Precision, TrainingConfig
 from autotune.records import Outcome, Trial
@@ -13,10 +13,10 @@ __all__ = ["STEPS", "Guard", "is_reduced", "objection", "reference"]
 
 # Optimizer steps, with updates that count, on the same seeded batches.
 STEPS = 6
-# Of |loss / fp32's loss - 1|, the median over the steps, and the most in any. Detectors sample their proposals by what
-# they predict, so that sound runs part, each step more than the one before: frcnn_resnet50 in bf16 on an H200 by 31% in
-# the sixth step, and by 8% on average. A broken run parts by more, or not in a finite number (benchmarks/numerics.py).
-_TOLERANCE, _TOLERANCE_OF_ANY = 0.1, 1.0
+# Of |loss / fp32's loss - 1|: the median over the steps, and their mean. Detectors sample their proposals by what they
+# predict, so that sound runs part by chance, in single steps by much: frcnn_resnet50 in bf16 on an H200 by 31% in one, and
+# by 8% on average. What gross faults do, and in which detectors it shows: benchmarks/numerics.py.
+_TOLERANCE, _TOLERANCE_OF_MEAN = 0.1, 0.25
 
 
 def is_reduced(config: TrainingConfig) -> bool:
@@ -47,13 +47,10 @@ def objection(ours: Trial, plain: Trial) -> str | None:
         return None
     pairs = zip(ours.losses, plain.losses, strict=True)
     apart = [abs(loss / theirs - 1.0) if theirs else math.inf for loss, theirs in pairs]
-    usual, most = median(apart), max(apart)
-    if usual > _TOLERANCE:
-        tolerated = f"{_TOLERANCE:.0%} are tolerated"
-        return f"its losses lie {usual:.0%} from fp32's, the median of {len(apart)} steps; {tolerated}"
-    if most > _TOLERANCE_OF_ANY:
-        tolerated = f"{_TOLERANCE_OF_ANY:.0%} are tolerated"
-        return f"its loss lies {most:.0%} from fp32's in step {1 + apart.index(most)} of {len(apart)}; {tolerated}"
+    for of, found, tolerance in (("median", median(apart), _TOLERANCE), ("mean", fmean(apart), _TOLERANCE_OF_MEAN)):
+        if found > tolerance:
+            tolerated = f"{tolerance:.0%} are tolerated"
+            return f"its losses lie {found:.0%} from fp32's, the {of} over {len(apart)} steps; {tolerated}"
     return None
 
 

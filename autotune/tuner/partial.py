@@ -18,6 +18,8 @@ _SETTLED = 0.95
 # Steps on two new image sizes that take this many times the settled one, and this long at least: kernels are chosen or
 # compiled anew for every image size, as cuDNN does for depthwise convolutions in channels_last on an H200.
 _STALLED_TIMES, _STALLED_AT_LEAST_MS = 10.0, 1000.0
+# A worst case that takes no longer than this many times the baseline's is slow for its images.
+_SLOW = 3.0
 
 
 class Partial:
@@ -84,15 +86,12 @@ class Partial:
         if self.step_ms and self.skipped_updates == len(self.step_ms):
             raise TrialFailed(Outcome.NON_FINITE, "the gradients overflowed in every timed step: no weight was updated")
 
-    @property
-    def _stalls_on_new_sizes(self) -> bool:
-        """Whether both new image sizes of the warm-up took so long for being new alone, the first batch's and the worst
-        case's. A third tells nothing more: cudnn.benchmark takes up to 34 s for each on an H200."""
-        if self.worst_case_ms is None or not self.plans_kernels:
-            return False
-        return min(self.warmup_ms[0], self.worst_case_ms) >= max(
-            _STALLED_AT_LEAST_MS, _STALLED_TIMES * self.warmup_ms[-1]
-        )
+    def _stalls_on_new_sizes(self, order: Order) -> bool:
+        """Whether both new image sizes of the warm-up took so long for being new alone: the first batch's, which holds
+        the start as well, and the worst case's. A third would take as long again, up to 19 s on an H200."""
+        worst_ms = self.worst_case_ms or 0.0
+        stall_ms = max(_STALLED_AT_LEAST_MS, _STALLED_TIMES * self.warmup_ms[-1], _SLOW * order.usual_worst_case_ms)
+        return self.plans_kernels and min(self.warmup_ms[0], worst_ms) >= stall_ms
 
     def _warm_up(self, session: Session, order: Order) -> None:
         """At least three steps: the first batch, the worst case, the first batch again, on until no update is skipped.
@@ -117,7 +116,7 @@ class Partial:
             # What is compiled anew for the shapes of the later steps should not be in their time.
             for number in (*order.steps[1:], order.steps.start):
                 self.warmup_ms.append(self._step(session, number, order))
-        elif order.give_up_ms is not None and self._stalls_on_new_sizes:
+        elif order.give_up_ms is not None and self._stalls_on_new_sizes(order):
             # Measuring it takes as long for each image size to come, and so does training on it.
             self.gave_up = True
             first, later = _seconds(self.worst_case_ms or 0.0), _seconds(self.warmup_ms[-1])

@@ -36,6 +36,11 @@ class Standings:
         self.baseline = baseline
         self.take(baseline)
 
+    @property
+    def usual_worst_case_ms(self) -> float:
+        """What the worst case takes the baseline; 0 until it has run."""
+        return (self.trials and self.baseline.worst_case_ms) or 0.0
+
     def take(self, trial: Trial) -> None:
         """A config's first trial, or one that stands for it from now on."""
         self.trials[trial.config] = trial

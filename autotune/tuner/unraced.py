@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from autotune.records import Trial
+from autotune.records import Outcome, Trial
 
 __all__ = ["no_verdict", "of_stalls"]
 
@@ -46,7 +46,10 @@ def no_verdict(
         return f"No verdict: {nothing}; {remedy}."
     if some_untried:
         return f"No verdict: the budget left no time to measure another setting; {remedy}."
-    stalls, slow = "for stalls on new image sizes", f"{behind:.0%} or more behind"
-    if reasons := sorted({stalls if trial.has_stalled else slow for trial in trials if trial.gave_up}):
-        return f"No verdict: all that trains was given up, {' or '.join(reasons)}; your baseline stands."
+    stalls, slow, late = "for stalls on new image sizes", f"{behind:.0%} or more behind", "in steps that took too long"
+    reasons = {stalls if trial.has_stalled else slow for trial in trials if trial.gave_up}
+    if any(trial.outcome is Outcome.TIMEOUT for trial in trials):
+        reasons.add(late)
+    if reasons:
+        return f"No verdict: all that trains was given up, {' or '.join(sorted(reasons))}; your baseline stands."
     return "No verdict: no other setting could be timed here; your baseline stands."

@@ -29,7 +29,7 @@ def _trial(*losses: float, **fields: object) -> Trial:
         ((2.0, 1.7, 0.8), True),  # one step of three
         ((2.0, 2.0, 2.0), False),  # it does not fall: 11% and 25% apart
         ((1.0, 0.9, 0.8), False),
-        ((2.0, 1.8, 3.3), False),  # more than twice as much, in one step alone
+        ((2.0, 1.8, 3.3), False),  # more than twice as much in one step, 35% on average
     ],
 )
 def test_losses_that_part_from_fp32s_by_more_than_a_tenth_are_objected_to(
@@ -40,12 +40,14 @@ def test_losses_that_part_from_fp32s_by_more_than_a_tenth_are_objected_to(
 
 
 def test_what_an_h200_trained_in_bf16_is_sound() -> None:
-    """The numerics trials of the recorded run, in which the sixth loss lies 31% from fp32's."""
+    """The numerics trials of the recorded run, in which one loss lies 31% from fp32's."""
     trials = load_run(Path(__file__).parents[1] / "data" / "h200" / "frcnn_resnet50-verdict").trials
     plain, ours = [trial for trial in trials if trial.stage is Stage.NUMERICS]
     assert (plain.config.precision, ours.config.precision) == (Precision.FP32, Precision.BF16)
-    assert max(abs(loss / theirs - 1.0) for loss, theirs in zip(ours.losses, plain.losses, strict=True)) > 0.3
     assert objection(ours, plain) is None
+    # By chance a little more in that step is as sound.
+    luckless = ours.model_copy(update={"losses": (*ours.losses[:-1], 0.9 * ours.losses[-1])})
+    assert objection(luckless, plain) is None
     # The same losses, an update late, are those of a run that the first update did not reach.
     late = ours.model_copy(update={"losses": (ours.losses[0], *ours.losses[:-1])})
     assert objection(late, plain) is not None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from autotune.config import Precision, TrainingConfig
-from autotune.records import Outcome, Stage
+from autotune.records import Outcome, Stage, VerdictKind
 from simulated import GPU, SimulatedBench, find, interacting_s
 
 GIB = 2**30
@@ -126,6 +126,28 @@ def test_a_step_that_took_too_long_is_tried_in_a_smaller_batch_where_memory_may_
     tried = [trial.config for trial in bench.trials if trial.outcome is Outcome.TIMEOUT]
     first = tried[0].settings_label()
     assert [config.batch_size for config in tried if config.settings_label() == first] == sizes
+
+
+def test_a_probe_of_the_memory_that_does_not_end_is_not_repeated_in_another_batch() -> None:
+    def fails(config: TrainingConfig) -> Outcome:
+        return Outcome.TIMEOUT if config.precision in (Precision.FP16, Precision.BF16) else Outcome.OK
+
+    bench = SimulatedBench(
+        GPU,
+        lambda config: 0.2 * interacting_s(config),
+        budget_s=1200.0,
+        memory_bytes=lambda config: config.batch_size * GIB,
+        memory_limit_bytes=17 * GIB,
+        fails=fails,
+    )
+    found = find(bench)
+    probed = [trial for trial in bench.trials if trial.stage is Stage.MEMORY and trial.outcome is Outcome.TIMEOUT]
+    assert probed
+    assert len({trial.config.settings_label() for trial in probed}) == len(probed)
+    assert not {trial.config.settings_label() for trial in probed} & {
+        trial.config.settings_label() for trial in bench.trials if trial.stage is Stage.SETTINGS
+    }
+    assert found.recommendation.verdict.kind is not VerdictKind.NOT_MEASURED
 
 
 def test_a_baseline_that_fits_only_once_gives_way_to_a_smaller_one() -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autotune.config import Precision, TrainingConfig
-from autotune.records import Outcome, Trial, VerdictKind
+from autotune.records import Outcome, Stage, Trial, VerdictKind
+from autotune.tuner.cell_search import CellSearch
 from autotune.tuner.order import Order
+from autotune.tuner.search import Findings
+from autotune.tuner.space import Space
+from autotune.tuner.stalls import Stalls
 from autotune.tuner.unraced import no_verdict
 from records import BF16, failed, ok
 from simulated import GPU, SimulatedBench, find
@@ -67,30 +73,92 @@ def test_a_stall_is_the_layouts_and_keeps_no_precision_from_being_tried_without_
 
 
 class TryingAllBench(SimulatedBench):
-    """With cudnn.benchmark no first step ends in time, as frcnn_resnet50's on an H200, which takes 34 s."""
+    """With cudnn.benchmark a first step takes 34 s, as frcnn_resnet50's on an H200."""
 
     def measure(self, order: Order) -> Trial:
-        if not order.config.cudnn_benchmark:
-            return super().measure(order)
-        trial = Trial(
-            number=len(self.trials) + 1,
-            stage=order.stage,
-            config=order.config,
-            block=order.block,
-            outcome=Outcome.TIMEOUT,
-            detail=f"no step ended within {order.step_timeout_s:.1f} s",
-            duration_s=order.step_timeout_s,
-        )
-        self.remaining_s -= trial.duration_s
-        self.trials.append(trial)
-        return trial
+        trial = super().measure(order)
+        if not order.config.cudnn_benchmark or order.step_timeout_s > 34.0:
+            return trial
+        self.remaining_s += trial.duration_s - order.step_timeout_s
+        ended = {
+            "outcome": Outcome.TIMEOUT,
+            "detail": f"no step ended within {order.step_timeout_s:.1f} s",
+            "duration_s": order.step_timeout_s,
+            **dict.fromkeys(("step_ms", "steps", "warmup_ms"), ()),
+        }
+        self.trials[-1] = trial.model_copy(update=ended)
+        return self.trials[-1]
 
 
-def test_a_first_step_takes_no_more_of_the_search_than_a_tenth_of_the_budget_and_only_once() -> None:
-    bench = TryingAllBench(GPU, lambda config: 0.3, start_s=lambda config: 1.0, budget_s=170.0)
-    find(bench)
-    (ended,) = [trial for trial in bench.trials if trial.outcome is Outcome.TIMEOUT]
-    assert ended.duration_s == pytest.approx(17.0)
+def _with_varying_sizes(bench: SimulatedBench) -> Findings:
+    space = Space(bench.circumstances)
+    space.take(None, sizes_vary=True)
+    return CellSearch().run(bench, space)
+
+
+def _step_of_half_s(config: TrainingConfig) -> float:
+    return 0.3 / (1.3 if config.precision in (Precision.BF16, Precision.FP16) else 1.0)
+
+
+@pytest.mark.parametrize("budget_s", [170.0, 300.0, 600.0])
+def test_steps_that_do_not_end_take_no_time_from_the_race_nor_from_what_does_without_their_setting(
+    budget_s: float,
+) -> None:
+    def start_s(config: TrainingConfig) -> float:
+        return 65.0 if config.cudnn_benchmark else 1.0
+
+    class NeverEndingBench(TryingAllBench):
+        def measure(self, order: Order) -> Trial:
+            return super().measure(replace(order, step_timeout_s=min(34.0, order.step_timeout_s)))
+
+    bench = NeverEndingBench(GPU, _step_of_half_s, budget_s=budget_s, start_s=start_s)
+    found = _with_varying_sizes(bench)
+    benchmarked = [trial for trial in bench.trials if trial.config.cudnn_benchmark]
+    assert 1 <= len(benchmarked) <= 2, "two tell of the others"
+    assert all(trial.outcome is Outcome.TIMEOUT for trial in benchmarked)
+    place = bench.trials.index(benchmarked[0])
+    timed = [trial.config for trial in bench.trials if trial.stage is not Stage.NUMERICS]
+    assert {*timed} - {*timed[:place]} == {trial.config for trial in benchmarked}
+    without = SimulatedBench(GPU, _step_of_half_s, budget_s=budget_s, start_s=lambda config: 1.0)
+    assert found.recommendation.verdict.kind is find(without).recommendation.verdict.kind is VerdictKind.FASTER
+    assert bench.remaining_s >= 0.0
+    told = [note for note in found.notes if "cudnn" in note]
+    assert told, found.notes
+
+
+def test_a_start_that_is_slow_only_once_is_worth_its_time_where_images_have_one_size() -> None:
+    """As ssd300_vgg16 with cudnn.benchmark on an H200: 21 s for the first step."""
+    bench = TryingAllBench(
+        GPU,
+        lambda config: 0.3 / (1.5 if config.cudnn_benchmark else 1.0),
+        budget_s=300.0,
+        start_s=lambda config: 21.0 if config.cudnn_benchmark else 1.0,
+    )
+    assert find(bench).recommendation.config.cudnn_benchmark
+
+
+def test_what_stalls_alone_is_not_held_against_its_precision_with_other_settings() -> None:
+    """frcnn_mobilenet in fp16 on an H200 stalls in either layout."""
+    baseline = TrainingConfig.baseline(GPU)
+    stalls = Stalls(baseline)
+    fp16 = baseline.model_copy(update={"precision": Precision.FP16})
+    both = fp16.model_copy(update={"channels_last": True})
+    stalled = {"gave_up": True, "detail": _REMARK}
+    stalls.take(baseline, ok(baseline, 100.0))
+    stalls.take(fp16, ok(fp16, 100.0).model_copy(update=stalled))
+    stalls.take(both, ok(both, 100.0).model_copy(update=stalled))
+    assert stalls.to_blame(fp16) == fp16
+    assert stalls.to_blame(both) == baseline.model_copy(update={"channels_last": True})
+    tf32 = both.model_copy(update={"precision": Precision.TF32})
+    assert not stalls.bars(tf32), "fp16 stalls without it too"
+    stalls.take(tf32, ok(tf32, 100.0).model_copy(update=stalled))
+    bf16 = both.model_copy(update={"precision": Precision.BF16})
+    assert not stalls.bars(bf16)
+    stalls.take(tf32.model_copy(update={"channels_last": False}), ok(tf32, 100.0))
+    assert stalls.bars(bf16)
+    assert stalls.notes() == ["channels_last: left out in 1 more combination, since all that was tried with it stalled"]
+    stalls.take(bf16, ok(bf16, 100.0))
+    assert not stalls.bars(both)
 
 
 @pytest.mark.parametrize(

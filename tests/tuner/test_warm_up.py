@@ -48,12 +48,16 @@ class ScriptedSession:
 
 
 def _taken(
-    *times_ms: float, give_up_ms: float | None = 40.0, rehearsals: int = 0, plans_kernels: bool = False
+    *times_ms: float,
+    give_up_ms: float | None = 40.0,
+    rehearsals: int = 0,
+    plans_kernels: bool = False,
+    usual_worst_case_ms: float = 0.0,
 ) -> Partial:
     partial = Partial(rehearsals, plans_kernels=plans_kernels)
     partial.take(
         ScriptedSession(*times_ms),  # type: ignore[arg-type]
-        Order(Stage.SETTINGS, CONFIG, range(3), give_up_ms=give_up_ms),
+        Order(Stage.SETTINGS, CONFIG, range(3), give_up_ms=give_up_ms, usual_worst_case_ms=usual_worst_case_ms),
         StateProbe(CPU),
     )
     return partial
@@ -126,6 +130,12 @@ def test_a_config_that_stalls_on_new_image_sizes_is_given_up_before_it_meets_a_t
     assert (
         taken.remark == f"{said} for the first step on an image size, {times_ms[2] / 1000.0:.2g} s from the second on"
     )
+
+
+def test_a_worst_case_that_takes_the_baseline_as_long_is_no_stall() -> None:
+    times_ms = (1904.0, 2300.0, 185.0, 185.0)
+    assert _taken(*times_ms, give_up_ms=400.0, plans_kernels=True, usual_worst_case_ms=400.0).gave_up
+    assert not _taken(*times_ms, give_up_ms=400.0, plans_kernels=True, usual_worst_case_ms=900.0).gave_up
 
 
 @pytest.mark.parametrize(
