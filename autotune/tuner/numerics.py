@@ -14,8 +14,8 @@ __all__ = ["STEPS", "Guard", "is_reduced", "objection", "reference"]
 # Optimizer steps, with updates that count, on the same seeded batches.
 STEPS = 6
 # Of |loss / fp32's loss - 1|: the median over the steps, and their mean. Detectors sample their proposals by what they
-# predict, so that sound runs part by chance, in single steps by much: frcnn_resnet50 in bf16 on an H200 by 31% in one, and
-# by 8% on average. What gross faults do, and in which detectors it shows: benchmarks/numerics.py.
+# predict, so that sound runs part by chance, in single steps by much: frcnn_resnet50 in bf16 on an H200 by 31% in one,
+# and by 8% on average. What gross faults do, and in which detectors it shows: benchmarks/numerics.py.
 _TOLERANCE, _TOLERANCE_OF_MEAN = 0.1, 0.25
 
 
