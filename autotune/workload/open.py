@@ -22,13 +22,6 @@ def open_samples(spec: DataSpec, *, count: int, seed: int) -> Samples:
 
     Raises UsageError for paths that are missing or do not exist, DataError for data that does not do.
     """
-    samples = _open(spec, count, seed)
-    if spec.label is not None and spec.kind != "pickle":
-        samples.description = f"{spec.label} ({samples.description})"
-    return samples
-
-
-def _open(spec: DataSpec, count: int, seed: int) -> Samples:
     if spec.kind == "synthetic":
         return SyntheticSamples(count, seed)
     if spec.kind == "coco":

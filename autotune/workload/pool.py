@@ -64,12 +64,13 @@ def make_pool(
     images of an effective batch do not fit into memory, or where one cannot be decoded; with the samples' skip_bad that
     is replaced, and counted in samples.skipped.
     """
+    opened = samples.description
     decode = _Decoder(samples, needs_masks, needs_keypoints)
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed)).tolist()
     wanted = size or _affordable(samples, order, effective_batch)
     chosen = list(islice(decode.each(order), wanted))
     if not chosen:
-        raise DataError(f"{samples.description}: not one image could be decoded")
+        raise DataError(f"{opened}: not one image could be decoded")
     worst = _WorstCase(samples, resized, decode)
     for batch_size in {1, effective_batch}:
         worst.batch(batch_size)

@@ -12,7 +12,7 @@ from autotune.errors import DataError, UsageError
 from autotune.workload.bad_records import BadRecords
 from autotune.workload.boxes import Box, clipped, numbers, why_bad
 from autotune.workload.images import header_size, read_image
-from autotune.workload.samples import Item
+from autotune.workload.samples import Item, in_words
 
 __all__ = ["VocSamples"]
 
@@ -55,10 +55,12 @@ class VocSamples:
         self.categories = len(names)
         self.skip_bad = skip_bad
         self.skipped = self._bad.count
-        without = len(found) - len(self._images)
-        self.description = f"{self._root.name}: {len(self._images)} images" + (
-            f", {without} more without boxes left out" if without else ""
-        )
+        self._without_boxes = len(found) - len(self._images)
+
+    @property
+    def description(self) -> str:
+        undecodable = self.skipped - self._bad.count
+        return in_words(self._root.name, len(self._images) - undecodable, self._without_boxes)
 
     def __len__(self) -> int:
         return len(self._images)

@@ -28,10 +28,6 @@ def test_each_kind_of_data_is_opened(coco, voc, tmp_path):
     assert len(opened(kind="pickle", pickle_path=str(tmp_path / "items.pt"))) == 2
 
 
-def test_a_label_is_told_with_what_was_found(voc):
-    assert opened(kind="voc", root=str(voc()), label="my cats").description == "my cats (VOC2012: 2 images)"
-
-
 @pytest.mark.parametrize("spec", [{"kind": "coco", "annotations": "a.json"}, {"kind": "voc"}, {"kind": "pickle"}])
 def test_a_path_left_out_is_wrong_use(spec):
     with pytest.raises(UsageError):

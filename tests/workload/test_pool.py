@@ -12,6 +12,7 @@ from autotune.workload.pool import IMAGES_IN_TURN, MOST_BYTES, make_pool
 from autotune.workload.prepare import prepare
 from autotune.workload.synthetic import SyntheticSamples
 from autotune.workload.user import TensorSamples
+from autotune.workload.voc import VocSamples
 
 
 def pooled(
@@ -167,7 +168,7 @@ def test_an_image_that_cannot_be_decoded_stops_the_pool_or_is_replaced_and_count
     assert (pool.images, samples.skipped) == (1, 1)
     assert len(pool.step(0)) == len(pool.worst_case(4)) == 4
     (images / "2.jpg").write_bytes(whole[: len(whole) * 3 // 4])
-    with pytest.raises(DataError, match="not one image could be decoded"):
+    with pytest.raises(DataError, match=r"train\.json: 2 images: not one image could be decoded"):
         pooled(CocoSamples(annotations, images, skip_bad=True))
 
 
@@ -176,7 +177,15 @@ def test_an_image_that_cannot_be_decoded_counts_as_bad_and_not_as_usable_too(coc
     (images / "1.jpg").write_bytes((images / "1.jpg").read_bytes()[:-400])
     data = DataSpec(kind="coco", annotations=str(annotations), images=str(images), skip_bad=True)
     facts = prepare(Job(model=ModelSpec(name="tiny:plain"), data=data, device="cpu", effective_batch=2)).facts
-    assert (facts.images, facts.skipped) == (1, 1)
+    assert (facts.images, facts.skipped, facts.data) == (1, 1, "train.json: 1 images")
+
+
+def test_a_voc_image_that_cannot_be_decoded_is_not_described_as_usable(voc):
+    root = voc()
+    (root / "JPEGImages" / "a.jpg").write_bytes((root / "JPEGImages" / "a.jpg").read_bytes()[:-400])
+    samples = VocSamples(root, skip_bad=True)
+    pooled(samples)
+    assert (samples.skipped, samples.description) == (1, "VOC2012: 1 images")
 
 
 def test_real_photographs_fill_a_pool(raccoon):
