@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autotune.records import RunRecord, VerdictKind
+from autotune.records import RunRecord
 from autotune.reports import knob_sentences, pareto, profile_markdown, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.columns import filled
 from autotune.reports.markup import bullets, escape, folded, table
 from autotune.reports.snippet import training_snippet
 from autotune.reports.table import trials_table
-from autotune.reports.terminal import HEADERS, cells
+from autotune.reports.terminal import HEADERS, cells, legend
 
 __all__ = ["render"]
 
@@ -33,7 +33,7 @@ def _parts(record: RunRecord) -> Iterator[str]:
     if rows:
         yield f"## Measured\n{table(headers, rows[:_ROWS_SHOWN])}"
     if "images/s" in headers:
-        yield _legend(record)
+        yield legend(record)
     if len(rows) > _ROWS_SHOWN:
         yield folded(f"{len(rows) - _ROWS_SHOWN} more settings", table(headers, rows[_ROWS_SHOWN:]))
     found = pareto.front(pareto.points(record))
@@ -59,14 +59,3 @@ def _config(record: RunRecord) -> Iterator[str]:
     device = record.machine.device_type if record.machine else record.job.device if record.job else "cuda"
     device_type = device.partition(":")[0]
     yield folded("The same in plain PyTorch", f"```python\n{training_snippet(config, device_type)}\n```")
-
-
-def _legend(record: RunRecord) -> str:
-    race = "."
-    verdict = record.recommendation.verdict if record.recommendation else None
-    if verdict and verdict.kind is not VerdictKind.NOT_MEASURED:
-        race = (
-            f"; race: side by side with the baseline in {len(verdict.log_ratios)} paired blocks, "
-            "which the verdict comes from, with the images/s there, a mean over blocks."
-        )
-    return f"images/s: median over optimizer steps; vs baseline: over the same images{race}"

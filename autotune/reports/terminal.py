@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from autotune.records import Outcome, RunRecord
+from autotune.records import Outcome, RunRecord, VerdictKind
 from autotune.reports import knob_sentences, pareto, profile_sentences, profile_terminal, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.columns import filled
@@ -16,7 +16,7 @@ from autotune.reports.plain import printable
 from autotune.reports.profile_caveats import weakened
 from autotune.reports.table import trials_table
 
-__all__ = ["HEADERS", "cells", "render"]
+__all__ = ["HEADERS", "cells", "legend", "render"]
 
 HEADERS = ("setting", "images/s", "10th-90th", "vs baseline", "race (images/s)", "peak GiB", "notes")
 # Words; all else is figures.
@@ -42,6 +42,15 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         _figure(row["peak_memory_gib"], ".1f"),
         "; ".join([*marks, *failed, *filter(None, [str(row["notes"])])]),
     ]
+
+
+def legend(record: RunRecord) -> str:
+    """What the figures of one row are taken over, which differs."""
+    race = ""
+    verdict = record.recommendation.verdict if record.recommendation else None
+    if verdict and verdict.kind is not VerdictKind.NOT_MEASURED:
+        race = f"; race: the mean of {len(verdict.log_ratios)} blocks beside the baseline, which the verdict comes from"
+    return f"images/s: median over optimizer steps; vs baseline: over the same images{race}."
 
 
 def _raced(ratio: float, images_per_second: float) -> str:
@@ -73,7 +82,8 @@ def _parts(record: RunRecord) -> Iterator[str]:
 
 
 def _table(record: RunRecord) -> str:
-    return _aligned(HEADERS, [cells(row) for row in trials_table(record)])
+    headers, rows = filled(HEADERS, [cells(row) for row in trials_table(record)])
+    return "\n".join([_aligned(headers, rows), *[legend(record)] * ("images/s" in headers)])
 
 
 def _front(record: RunRecord) -> str:

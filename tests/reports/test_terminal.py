@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from autotune.reports import terminal
+from autotune.reports import markdown, terminal
 from autotune.reports.table import trials_table
 from profiles import detector_profile, host_bound_profile
 from records import FACTS, H200, disturbed, faster, interrupted, nothing_measured, profiled, run_record, tie
@@ -29,6 +29,15 @@ def test_the_races_images_per_second_stand_beside_the_searchs():
     row = next(line for line in terminal.render(faster()).splitlines() if "recommended" in line)
     (figure,) = re.findall(r"2\.31x \((\S+)\)", row)
     assert float(figure) == pytest.approx(trials_table(faster())[1]["race_images_per_second"], rel=1e-3)
+
+
+def test_a_legend_tells_what_a_rows_figures_are_taken_over():
+    words = "images/s: median over optimizer steps; vs baseline: over the same images"
+    table = terminal.render(faster()).split("vs baseline", 1)[1].split("\n\n", 1)[0]
+    assert table.splitlines()[-1].startswith(f"{words}; race: the mean of ")
+    assert f"{words}; race: the mean of " in markdown.render(faster())
+    assert f"{words}.\n" in terminal.render(interrupted())
+    assert words not in terminal.render(nothing_measured())
 
 
 @pytest.mark.parametrize(("command", "words"), [(("--force",), "--resume in place of --force"), ((), "with --resume.")])
