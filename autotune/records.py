@@ -33,6 +33,7 @@ __all__ = [
     "Machine",
     "ModelSpec",
     "Outcome",
+    "RaceEnd",
     "Recommended",
     "Record",
     "RunRecord",
@@ -91,6 +92,14 @@ class VerdictKind(StrEnum):
     NO_REAL_DIFFERENCE = "no_real_difference"
     SLOWER = "slower"
     NOT_MEASURED = "not_measured"
+
+
+class RaceEnd(StrEnum):
+    """What ended the race's final."""
+
+    CLEAR = "clear"  # more blocks would hardly change the verdict
+    LENGTH = "length"  # it has no more blocks than these
+    BUDGET = "budget"
 
 
 class ModelSpec(Record):
@@ -277,6 +286,7 @@ class Verdict(Record):
     log_ratios: one per block, ln(baseline step time / candidate step time) over the same images, or of their energies.
     ratio, low, high: how many times faster the candidate is, with its 95% interval (Student's t over the blocks);
     None where fewer than three blocks could be measured.
+    race_end: None where a trial that failed ended the race, or nothing tells.
     """
 
     kind: VerdictKind
@@ -286,6 +296,7 @@ class Verdict(Record):
     low: float | None = None
     high: float | None = None
     log_ratios: tuple[float, ...] = ()
+    race_end: RaceEnd | None = None
     sentence: str
 
 

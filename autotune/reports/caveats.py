@@ -8,7 +8,7 @@ from itertools import groupby
 from statistics import fmean, median, quantiles
 
 from autotune.config import TrainingConfig
-from autotune.records import Outcome, RunRecord, Stage, Status, Trial, VerdictKind
+from autotune.records import Outcome, RaceEnd, RunRecord, Stage, Status, Trial, Verdict, VerdictKind
 from autotune.reports.drift import warning
 
 __all__ = ["caveats", "company", "is_unsettled"]
@@ -88,8 +88,21 @@ def _race(record: RunRecord) -> list[str]:
         )
     width = (verdict.high - verdict.low) / verdict.ratio
     if width > _WIDE_INTERVAL:
-        notes.append(f"The interval spans {width:.0%} of the ratio: a quieter machine narrows it.")
+        notes.append(f"The interval spans {width:.0%} of the ratio{_narrowed(verdict)}.")
     return notes
+
+
+def _narrowed(verdict: Verdict) -> str:
+    """What would narrow the interval."""
+    match verdict.race_end:
+        case RaceEnd.BUDGET:
+            return ": a larger --budget or a quieter machine narrows it"
+        case RaceEnd.CLEAR:
+            return ", and was clear enough to end the race: only a quieter machine narrows it"
+        case RaceEnd.LENGTH:
+            return f" after {len(verdict.log_ratios)} blocks, the most of a race: only a quieter machine narrows it"
+        case None:
+            return ": a quieter machine narrows it"
 
 
 def _affected(record: RunRecord, what: str, words: Callable[[Trial], Sequence[str]]) -> list[str]:

@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 
 from autotune.config import TrainingConfig
 from autotune.intervals import INDIFFERENCE, is_shown
-from autotune.records import SIDES_AT_MOST, Outcome, Stage, Trial, Verdict, VerdictKind
+from autotune.records import SIDES_AT_MOST, Outcome, RaceEnd, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench
 from autotune.tuner.heats import LEAST_ERROR, LOOKS, Heats
 from autotune.tuner.order import Order
@@ -103,7 +103,7 @@ class Race:
             gains, failed = self._final(candidate, blocks, plan)
             of_baseline = failed is not None and failed.config == self.baseline.config
             if failed is None or (of_baseline and len(gains) >= MIN_BLOCKS):
-                return verdict(
+                found = verdict(
                     self.baseline.config,
                     candidate.config,
                     gains,
@@ -111,6 +111,7 @@ class Race:
                     measure=self.measure,
                     would_do=partial(self._would_do, candidate, plan, heats_s, budget_for),
                 )
+                return found.model_copy(update={"race_end": None if failed else _end(gains)})
             if of_baseline:
                 return _lost(candidate.config, failed)
         assert failed is not None, "who has no winner has somebody who failed"
@@ -149,7 +150,7 @@ class Race:
                 if trial.outcome is not Outcome.OK:
                     return gains, trial
             gains.append(self.measure.log_ratio(theirs, ours))
-            if len(gains) in _FINAL_LOOKS and _is_decided(gains):
+            if _end(gains) is RaceEnd.CLEAR:
                 break
         return gains, None
 
@@ -239,6 +240,13 @@ class _Plan:
     width: int
     fresh: bool
     final: int = _FRESH_BLOCKS_AT_LEAST
+
+
+def _end(gains: Sequence[float]) -> RaceEnd:
+    """What ends a final that has so many blocks, if it ends with them."""
+    if len(gains) in _FINAL_LOOKS and _is_decided(gains):
+        return RaceEnd.CLEAR
+    return RaceEnd.LENGTH if len(gains) == _BLOCKS_AT_MOST else RaceEnd.BUDGET
 
 
 def _is_decided(gains: Sequence[float]) -> bool:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from autotune.records import DeviceState, Recommended
+from autotune.records import DeviceState, RaceEnd, Recommended
 from autotune.reports.caveats import caveats, is_unsettled
 from records import BASELINE, BF16, FACTS, disturbed, faster, ok, race, run_record, verdict
 
@@ -39,6 +39,21 @@ def test_few_blocks_are_told_and_enough_are_not():
 
     assert len(notes(4)) == 1
     assert notes(5) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "what"),
+    [
+        (RaceEnd.BUDGET, ": a larger --budget or a quieter machine narrows it."),
+        (RaceEnd.CLEAR, ", and was clear enough to end the race: only a quieter machine narrows it."),
+        (RaceEnd.LENGTH, " after 7 blocks, the most of a race: only a quieter machine narrows it."),
+        (None, ": a quieter machine narrows it."),
+    ],
+)
+def test_what_narrows_a_wide_interval_is_told_by_what_ended_the_race(end, what):
+    wide = verdict(BF16, 2.0, 7, half_width=0.13).model_copy(update={"race_end": end})
+    record = run_record(race(BF16, 100.0, 50.0, 7), recommendation=Recommended(config=BF16, verdict=wide))
+    assert caveats(record) == [f"The interval spans 13% of the ratio{what}"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from autotune.config import Circumstances, Precision, TrainingConfig
-from autotune.records import Outcome, Stage, Trial, Verdict, VerdictKind
+from autotune.records import Outcome, RaceEnd, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.order import Order
 from autotune.tuner.race import Race
 from autotune.tuner.side import Side
@@ -125,6 +125,23 @@ def test_a_gain_is_seen_though_four_race(noise: float, gain: float) -> None:
 
 def test_a_loss_is_seen() -> None:
     assert _share(_races({RIVALS[0]: -0.03}, 0.002, 50), VerdictKind.SLOWER) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("gain", "noise", "budget_s", "end", "blocks"),
+    [
+        (0.5, 0.02, 1e9, RaceEnd.CLEAR, 5),
+        (0.02, 0.05, 1e9, RaceEnd.LENGTH, 12),
+        (0.02, 0.05, 31.0, RaceEnd.BUDGET, 7),
+        (0.5, 0.02, 26.0, RaceEnd.CLEAR, 5),  # with more it would end there too
+    ],
+)
+def test_the_verdict_tells_what_ended_the_race(
+    gain: float, noise: float, budget_s: float, end: RaceEnd, blocks: int
+) -> None:
+    # A block of two takes some 4 s.
+    found = Track({RIVALS[0]: gain}, noise, budget_s=budget_s).race(RIVALS[:1], seen={RIVALS[0]: gain})
+    assert (found.race_end, len(found.log_ratios)) == (end, blocks)
 
 
 @pytest.mark.parametrize(
