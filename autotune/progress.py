@@ -13,8 +13,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from autotune.records import Trial
-from autotune.tuner.bench import Progress
+from autotune.tuner.bench import Leader, Progress
 from autotune.tuner.order import Order
 
 __all__ = ["Watcher", "watching"]
@@ -105,7 +104,5 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
-def _best(trial: Trial | None) -> str:
-    if trial is None or trial.median_images_per_second is None:
-        return ""
-    return f"; best {trial.median_images_per_second:.2f} images/s, {trial.config.label()}"
+def _best(leader: Leader | None) -> str:
+    return f"; best {leader.images_per_second:.2f} images/s, {leader.config.label()}" if leader else ""

@@ -10,11 +10,11 @@ from rich.console import Console
 from autotune.config import TrainingConfig
 from autotune.progress import _Ticking, watching
 from autotune.records import Outcome, Stage, Trial
-from autotune.tuner.bench import Progress
+from autotune.tuner.bench import Leader, Progress, leader
 from autotune.tuner.order import Order
 
 CONFIG = TrainingConfig(batch_size=4, precision="bf16", channels_last=True)
-BEST = Trial(number=1, stage=Stage.SETTINGS, config=CONFIG, outcome=Outcome.OK, step_ms=(500.0,), steps=(0,))
+BEST = Leader(CONFIG, 8.0)
 
 
 def test_the_bar_shows_the_trial_the_best_so_far_and_the_time_left() -> None:
@@ -27,6 +27,19 @@ def test_the_bar_shows_the_trial_the_best_so_far_and_the_time_left() -> None:
     assert "trial 2: batch sizes, bf16 + channels_last, batch 4" in text
     assert "best 8.00 images/s" in text
     assert re.search(r"[12]:\d\d left", text), "125 s less what the test took"
+
+
+def test_the_best_is_told_by_all_that_was_timed_of_it_and_not_by_its_luckiest_trial() -> None:
+    def timed(config: TrainingConfig, *step_ms: float, outcome: Outcome = Outcome.OK) -> Trial:
+        steps = tuple(range(len(step_ms)))
+        return Trial(number=1, stage=Stage.SETTINGS, config=config, outcome=outcome, step_ms=step_ms, steps=steps)
+
+    lucky = CONFIG.model_copy(update={"channels_last": False})
+    crashed = timed(lucky, 1.0, outcome=Outcome.CRASHED)
+    trials = [timed(lucky, 400.0), timed(CONFIG, 500.0), timed(lucky, 700.0, 700.0), timed(CONFIG), crashed]
+    assert leader(trials[:1]) == Leader(lucky, 10.0)
+    assert leader(trials) == Leader(CONFIG, 8.0)
+    assert leader([]) is None
 
 
 def test_a_log_gets_a_line_of_what_begins_when_one_is_due(capfd: pytest.CaptureFixture[str]) -> None:

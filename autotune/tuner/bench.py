@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Protocol
 
 from autotune.config import Circumstances, TrainingConfig
@@ -17,11 +18,19 @@ from autotune.tuner.order import Order
 from autotune.tuner.partial import Partial
 from autotune.tuner.session import Server, Session, TrialFailed
 
-__all__ = ["Bench", "LiveBench", "Progress", "circumstances", "fail_if_unusable"]
+__all__ = ["Bench", "Leader", "LiveBench", "Progress", "circumstances", "fail_if_unusable", "leader"]
 
 # A step that compiles may take this share of what is left of the budget beyond its own limit, and this at least.
 _COMPILING_SHARE = 0.5
 _COMPILING_AT_LEAST_S, _COMPILING_AT_MOST_S = 60.0, 3600.0
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The fastest config so far, by the mean over all its timed steps: a single trial's may be lucky."""
+
+    config: TrainingConfig
+    images_per_second: float
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Progress:
 
     order: Order | None
     trials: int
-    best: Trial | None
+    best: Leader | None
     spent_s: float
     budget_s: float
 
@@ -58,6 +67,16 @@ class Bench(Protocol):
     def release(self, config: TrainingConfig) -> None:
         """End the session that was kept for a config, if one is."""
         ...
+
+
+def leader(trials: Sequence[Trial]) -> Leader | None:
+    """Who leads after these trials; None where none has a time."""
+    times_ms: dict[TrainingConfig, list[float]] = {}
+    for trial in trials:
+        if trial.outcome is Outcome.OK and trial.step_ms:
+            times_ms.setdefault(trial.config, []).extend(trial.step_ms)
+    found = [Leader(each, 1000.0 * each.images_per_step / fmean(ms)) for each, ms in times_ms.items()]
+    return max(found, key=lambda each: each.images_per_second, default=None)
 
 
 def circumstances(job: Job, machine: Machine) -> Circumstances:
@@ -153,7 +172,7 @@ class LiveBench:
         return told and affordable and not trial.disturbances <= self._usual
 
     def _answer(self, order: Order, *, repeated: bool = False) -> Trial:
-        self._watch(Progress(order, len(self.trials), self._best(), self.spent_s, self.budget_s))
+        self._watch(Progress(order, len(self.trials), leader(self.trials), self.spent_s, self.budget_s))
         key = (order.stage, order.config, order.block)
         known = self._journal.find(key, repeated=repeated, beside=_block(order)) if self._journal else None
         if known is not None and not _answers(known, order):
@@ -164,7 +183,7 @@ class LiveBench:
         self.spent_s += trial.duration_s
         if known is None and self._journal:
             self._journal.append(trial)
-        self._watch(Progress(None, len(self.trials), self._best(), self.spent_s, self.budget_s))
+        self._watch(Progress(None, len(self.trials), leader(self.trials), self.spent_s, self.budget_s))
         return trial
 
     def _measure(self, order: Order) -> Trial:
@@ -246,10 +265,6 @@ class LiveBench:
         self._kept.clear()
         self._server = Server(self._job.device)
         self._server.prepare(self._job)
-
-    def _best(self) -> Trial | None:
-        timed = [trial for trial in self.trials if trial.outcome is Outcome.OK and trial.step_ms]
-        return max(timed, key=lambda trial: trial.median_images_per_second or 0.0, default=None)
 
 
 def _block(order: Order) -> list[Key]:
