@@ -8,10 +8,14 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from autotune.config import TrainingConfig
+from autotune.intervals import INDIFFERENCE
 from autotune.records import Outcome, RunRecord, Trial
 from autotune.reports.si import GIB
 
 __all__ = ["HEADERS", "Point", "front", "heading", "points", "rows", "without_energy"]
+
+# One config's peaks on a CPU differ by as much between trials.
+_SAME_MEMORY = 0.02
 
 HEADERS = ("setting", "images/s", "peak GiB", "images/J", "")
 
@@ -32,11 +36,17 @@ class Point:
     energy_error: float = 0.0
 
     def beats(self, other: Point) -> bool:
-        """At least as good in all, and better in one. Energy counts where it differs by more than it may be wrong."""
-        speed = self.images_per_second - other.images_per_second
-        memory = other.peak_memory_bytes - self.peak_memory_bytes
-        energy = self._thriftier(other) - other._thriftier(self)
-        return min(speed, memory, energy) >= 0 and max(speed, memory, energy) > 0
+        """At least as good in all, and better in one. Speed counts where it differs by more than the zone of
+        indifference, memory by more than 2%, energy by more than it may be wrong."""
+        better = (self._faster(other), self._smaller(other), self._thriftier(other))
+        worse = (other._faster(self), other._smaller(self), other._thriftier(self))
+        return any(better) and not any(worse)
+
+    def _faster(self, other: Point) -> bool:
+        return self.images_per_second > (1.0 + INDIFFERENCE) * other.images_per_second
+
+    def _smaller(self, other: Point) -> bool:
+        return (1.0 + _SAME_MEMORY) * self.peak_memory_bytes < other.peak_memory_bytes
 
     def _thriftier(self, other: Point) -> bool:
         if self.images_per_joule is None or other.images_per_joule is None:
@@ -72,9 +82,13 @@ def _point(config: TrainingConfig, trials: Sequence[Trial]) -> Point | None:
 
 
 def front(measured: Sequence[Point]) -> list[Point]:
-    """Those that no other beats, the fastest first."""
-    unbeaten = [each for each in measured if not any(other.beats(each) for other in measured)]
-    return sorted(unbeaten, key=lambda each: -each.images_per_second)
+    """Those that no other beats, the fastest first. One that is beaten beats no other any more: where three are within
+    the noise of each other, each may beat the next, and one must be left."""
+    unbeaten = sorted(measured, key=lambda each: -each.images_per_second)
+    for each in reversed(tuple(unbeaten)):
+        if any(other.beats(each) for other in unbeaten):
+            unbeaten.remove(each)
+    return unbeaten
 
 
 def without_energy(measured: Sequence[Point]) -> list[Point]:

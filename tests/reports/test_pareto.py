@@ -27,6 +27,12 @@ def point(speed: float, gib: float, per_joule: float | None = None, error: float
         ([point(10, 1, 1.0, 0.03), point(9, 2, 1.05, 0.03)], [0]),  # by no more than may be an error
         ([point(10, 1), point(9, 2, 2.0)], [0]),  # what was not measured is no reason
         ([point(10, 1, 1.0), point(10, 1, 2.0)], [1]),
+        ([point(10, 1), point(9, 0.998)], [0]),  # 2 MiB less are no reason
+        ([point(10, 1), point(9, 0.97)], [0, 1]),
+        ([point(10.05, 1.2), point(10, 1)], [1]),  # nor is half a percent of the speed
+        ([point(10.2, 1.2), point(10, 1)], [0, 1]),
+        # The first beats the second in speed, that the third in memory, and that the first in energy: one is left.
+        ([point(10.15, 1.015, 1.0, 0.01), point(10, 1, 1.015, 0.01), point(10.075, 1.03, 1.03, 0.01)], [2]),
     ],
 )
 def test_the_front_holds_what_none_beats(measured: list[Point], unbeaten: list[int]) -> None:
