@@ -10,6 +10,7 @@ from autotune.config import KNOBS
 from autotune.energy_record import Energy, EnergySource
 from autotune.records import Outcome
 from autotune.reports import trials_csv
+from autotune.reports.table import trials_table
 from records import BASELINE, failed, faster, ok, run_record
 
 
@@ -24,6 +25,14 @@ def test_each_trial_is_a_row_that_pandas_reads_back(any_record):
         if trial.step_ms:
             assert row["median_images_per_second"] == pytest.approx(trial.median_images_per_second)
             assert row["peak_memory_bytes"] == trial.peak_memory_bytes
+
+
+def test_the_median_of_a_trial_is_the_tables_of_a_config_with_no_other():
+    record = run_record([ok(BASELINE, 1.0, step_ms=(80.0, 100.0), steps=(0, 1))])
+    (row,) = csv.DictReader(io.StringIO(trials_csv.render(record)))
+    (of_config,) = trials_table(record)
+    # By hand: 16 images in 80 ms and in 100 ms are 200 and 160 a second.
+    assert float(row["median_images_per_second"]) == of_config["median_images_per_second"] == pytest.approx(180.0)
 
 
 def test_every_knob_is_a_column():
