@@ -366,8 +366,8 @@ def load_run(path: str | Path) -> RunRecord:
         raise RecordError(f"{file}: no run record can be read there ({error.strerror}); give a run directory") from None
     except UnicodeDecodeError:
         raise RecordError(f"{file}: not a run record: it is no text (nor is a grid or a trace one)") from None
-    except json.JSONDecodeError as error:
-        raise RecordError(f"{file}: not a run record: {error}") from None
+    except json.JSONDecodeError:
+        raise RecordError(f"{file}: not a run record: it is no JSON, or not all of it; give a run directory") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
         raise RecordError(f"{file}: not a run record: it has no schema_version")

@@ -102,8 +102,9 @@ def _broken(change: object) -> str:
     ("text", "words"),
     [
         (_broken(lambda run: run.update(schema_version=99)), "schema_version 99 is newer"),
-        (profiled().to_json()[:5000], "not a run record: "),
-        ("", "not a run record: "),
+        (profiled().to_json()[:5000], "not a run record: it is no JSON, or not all of it; give a run directory"),
+        ("", "not a run record: it is no JSON"),
+        ("# autotune: frcnn_mobilenet", "run.json: not a run record: it is no JSON"),
         (_broken(lambda run: run["trials"][1].update(step_ms="fast")), "trials.1.step_ms: "),
         (_broken(lambda run: run["trials"][1].update(step_ms=[0.0])), "trials.1.step_ms.0: "),
         (_broken(lambda run: run["trials"][1]["step_ms"].append(float("nan"))), "trials.1.step_ms.8: not a finite"),
