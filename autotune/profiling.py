@@ -11,7 +11,7 @@ from autotune.config import TrainingConfig
 from autotune.errors import RunDirectoryError, UsageError
 from autotune.profile_record import Profile
 from autotune.records import DataSpec, ModelSpec
-from autotune.tuner.request import Request
+from autotune.tuner.request import Request, check_effective_batch_size
 from autotune.tuner.run import profile_run
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def profile(
 
     if optimizer not in ("adamw", "sgd"):
         raise UsageError(f"optimizer {optimizer!r}: not one of adamw, sgd")
-    if effective_batch_size is not None and effective_batch_size < 1:
-        raise UsageError(f"effective_batch_size {effective_batch_size}: must be at least 1")
+    check_effective_batch_size(effective_batch_size)
     if trace is not None and not Path(trace).is_dir():
         raise UsageError(f"trace {trace}: no such folder; make it, or leave it out")
     if trace is not None and holds_a_run(Path(trace)):

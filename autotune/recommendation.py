@@ -17,7 +17,7 @@ from autotune.durations import seconds
 from autotune.errors import AutotuneError, RunDirectoryError, UsageError
 from autotune.records import DataSpec, ModelSpec, RunRecord, Status, Verdict, VerdictKind
 from autotune.tuner.objective import Objective
-from autotune.tuner.request import Request
+from autotune.tuner.request import Request, check_effective_batch_size
 from autotune.tuner.run import run
 
 if TYPE_CHECKING:
@@ -127,8 +127,7 @@ def recommend(
         raise UsageError(f"optimizer {optimizer!r}: not one of adamw, sgd")
     if objective not in tuple(Objective):
         raise UsageError(f"objective {objective!r}: not one of {', '.join(Objective)}")
-    if effective_batch_size is not None and effective_batch_size < 1:
-        raise UsageError(f"effective_batch_size {effective_batch_size}: must be at least 1")
+    check_effective_batch_size(effective_batch_size)
     if baseline is not None and not isinstance(baseline, TrainingConfig):
         raise UsageError(f"baseline {baseline!r}: not a TrainingConfig; autotune.TrainingConfig.load() reads one")
     asked = asked_knobs(knobs)

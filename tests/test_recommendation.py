@@ -181,6 +181,7 @@ def _unpicklable() -> nn.Module:
         ),
         (tiny.Tiny(), {"budget": "soon"}, "soon"),
         (tiny.Tiny(), {"effective_batch_size": 0}, "at least 1"),
+        (tiny.Tiny(), {"effective_batch_size": "4"}, "effective_batch_size '4': must be a whole number"),
         (tiny.Tiny(), {"optimizer": "lion"}, "adamw"),
         (tiny.Tiny(), {"objective": "size"}, "not one of throughput, memory, energy"),
     ],

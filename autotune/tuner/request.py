@@ -10,10 +10,16 @@ from autotune.errors import UsageError
 from autotune.records import DataSpec, Job, ModelSpec
 from autotune.tuner.objective import Objective
 
-__all__ = ["Request", "job_of"]
+__all__ = ["Request", "check_effective_batch_size", "job_of"]
 
 # Trains as torchvision's reference does on a GPU; a CPU gets what it can step through in seconds.
 _EFFECTIVE_BATCH = {"cuda": 16, "cpu": 4}
+
+
+def check_effective_batch_size(value: object) -> None:
+    """Raises UsageError for what a call in Python can give and the command line cannot."""
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise UsageError(f"effective_batch_size {value!r}: must be a whole number, at least 1")
 
 
 @dataclass(frozen=True)
