@@ -16,7 +16,7 @@ import typer
 from autotune import cli_options as options
 from autotune.cli_output import close_stdout, fail, one_sentence, print_out
 from autotune.cli_reports import compare, report
-from autotune.cli_specs import checked_device, data_spec, existing, model_spec
+from autotune.cli_specs import data_spec, existing, model_spec
 from autotune.errors import RunDirectoryError, UsageError
 
 __all__ = ["app", "main"]
@@ -102,7 +102,7 @@ def run(
         from autotune.reports import terminal
         from autotune.run_directory import RunDirectory, default_directory
         from autotune.tuner.objective import Objective
-        from autotune.tuner.request import Request
+        from autotune.tuner.request import Request, checked_device
         from autotune.tuner.run import run as measure
 
         request = Request(
@@ -172,7 +172,7 @@ def grid(
         from autotune.config import asked_knobs
         from autotune.progress import watching
         from autotune.tuner.grid import record_grid
-        from autotune.tuner.request import Request
+        from autotune.tuner.request import Request, checked_device
 
         if out.exists() and not force:
             raise RunDirectoryError(f"{out}: exists; pass --force to overwrite it, or another --out")
@@ -232,7 +232,7 @@ def profile(
         from autotune.reports import profile_terminal
         from autotune.run_directory import RunDirectory, default_directory
         from autotune.tuner.kept_profile import forget_recording
-        from autotune.tuner.request import Request
+        from autotune.tuner.request import Request, checked_device
         from autotune.tuner.run import profile_run, trace_run
 
         if model is None and trace is None:

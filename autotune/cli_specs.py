@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from autotune.errors import UsageError
 if TYPE_CHECKING:
     from autotune.records import DataSpec, ModelSpec
 
-__all__ = ["checked_device", "data_spec", "existing", "model_spec"]
+__all__ = ["data_spec", "existing", "model_spec"]
 
 
 def model_spec(name: str, from_scratch: bool, weights: str | None, image_size: int | None) -> ModelSpec:
@@ -44,9 +43,3 @@ def existing(path: Path) -> str:
     if not path.exists():
         raise UsageError(f"{path}: does not exist")
     return str(path.resolve())
-
-
-def checked_device(device: str | None) -> str | None:
-    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise UsageError(f"device {device!r}: not one of cpu, cuda, cuda:N")
-    return device

@@ -11,7 +11,7 @@ from autotune.config import TrainingConfig
 from autotune.errors import RunDirectoryError, UsageError
 from autotune.profile_record import Profile
 from autotune.records import DataSpec, ModelSpec
-from autotune.tuner.request import Request, check_effective_batch_size
+from autotune.tuner.request import Request, check_effective_batch_size, checked_device
 from autotune.tuner.run import profile_run
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def profile(
         raise UsageError(f"trace {trace}: no such folder; make it, or leave it out")
     if trace is not None and holds_a_run(Path(trace)):
         raise RunDirectoryError(f"trace {trace}: holds a run already; empty it, or give another folder")
-    device = device or default_device(model)
+    device = checked_device(device) or default_device(model)
     with tempfile.TemporaryDirectory(prefix="autotune-") as folder, unmoved():
         name, pickle_path = pickled_model(model, Path(folder))
         data = DataSpec()

@@ -17,7 +17,7 @@ from autotune.durations import seconds
 from autotune.errors import AutotuneError, RunDirectoryError, UsageError
 from autotune.records import DataSpec, ModelSpec, RunRecord, Status, Verdict, VerdictKind
 from autotune.tuner.objective import Objective
-from autotune.tuner.request import Request, check_effective_batch_size
+from autotune.tuner.request import Request, check_effective_batch_size, checked_device
 from autotune.tuner.run import run
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def recommend(
     if baseline is not None and not isinstance(baseline, TrainingConfig):
         raise UsageError(f"baseline {baseline!r}: not a TrainingConfig; autotune.TrainingConfig.load() reads one")
     asked = asked_knobs(knobs)
-    device = device or default_device(model)
+    device = checked_device(device) or default_device(model)
     budget_s = seconds(budget) if budget is not None else None
     options = (effective_batch_size, optimizer, baseline.to_yaml() if baseline else None, image_size, *asked, objective)
     with unmoved():

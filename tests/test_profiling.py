@@ -12,6 +12,18 @@ from autotune.errors import RunDirectoryError
 from autotune.profile_record import Ceilings
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"device": "tpu"}, "device 'tpu': not one of cpu, cuda, cuda:N"),
+        ({"effective_batch_size": "4"}, "effective_batch_size '4': must be a whole number"),
+    ],
+)
+def test_a_mistake_is_an_error_with_a_sentence(options: dict[str, str], words: str) -> None:
+    with pytest.raises(autotune.UsageError, match=words):
+        autotune.profile(tiny.plain, **options)  # type: ignore[arg-type]
+
+
 def test_a_folder_that_holds_a_run_is_refused_and_one_with_other_files_is_not(
     tmp_path: Path, kept_ceilings: Ceilings
 ) -> None:

@@ -182,6 +182,7 @@ def _unpicklable() -> nn.Module:
         (tiny.Tiny(), {"budget": "soon"}, "soon"),
         (tiny.Tiny(), {"effective_batch_size": 0}, "at least 1"),
         (tiny.Tiny(), {"effective_batch_size": "4"}, "effective_batch_size '4': must be a whole number"),
+        (tiny.Tiny(), {"device": "tpu"}, "device 'tpu': not one of cpu, cuda, cuda:N"),
         (tiny.Tiny(), {"optimizer": "lion"}, "adamw"),
         (tiny.Tiny(), {"objective": "size"}, "not one of throughput, memory, energy"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +11,7 @@ from autotune.errors import UsageError
 from autotune.records import DataSpec, Job, ModelSpec
 from autotune.tuner.objective import Objective
 
-__all__ = ["Request", "check_effective_batch_size", "job_of"]
+__all__ = ["Request", "check_effective_batch_size", "checked_device", "job_of"]
 
 # Trains as torchvision's reference does on a GPU; a CPU gets what it can step through in seconds.
 _EFFECTIVE_BATCH = {"cuda": 16, "cpu": 4}
@@ -20,6 +21,15 @@ def check_effective_batch_size(value: object) -> None:
     """Raises UsageError for what a call in Python can give and the command line cannot."""
     if value is not None and (not isinstance(value, int) or value < 1):
         raise UsageError(f"effective_batch_size {value!r}: must be a whole number, at least 1")
+
+
+def checked_device(device: object) -> str | None:
+    """Raises UsageError where it is the name of no device that a request can have."""
+    if device is None:
+        return None
+    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise UsageError(f"device {device!r}: not one of cpu, cuda, cuda:N")
+    return device
 
 
 @dataclass(frozen=True)
