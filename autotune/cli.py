@@ -191,7 +191,7 @@ def grid(
         with watching() as watcher:
             recorded = record_grid(request, steps, rounds, say=watcher.say)
         recorded.save(out)
-        print_out(f"{len(recorded.trials)} trials in {out}" + ("" if recorded.complete else ": interrupted"))
+        print_out(f"{out}: {recorded.summary}")
         if not recorded.complete:
             raise typer.Exit(130)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections import Counter
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from autotune.errors import RecordError
 from autotune.files import write_whole
 from autotune.record_base import Record
-from autotune.records import SCHEMA_VERSION, Job, Machine, Trial, WorkloadFacts
+from autotune.records import SCHEMA_VERSION, Job, Machine, Outcome, Trial, WorkloadFacts
 
 __all__ = ["Grid", "load_grid"]
 
@@ -31,6 +32,19 @@ class Grid(Record):
     steps: int
     complete: bool
     trials: tuple[Trial, ...]
+
+    @property
+    def summary(self) -> str:
+        """What it holds: `40 trials, interrupted; 3 configs failed: 1 crashed, 2 out_of_memory`."""
+        # What has failed is not started again.
+        last = {trial.config: trial.outcome for trial in self.trials}
+        outcomes = Counter(outcome for outcome in last.values() if outcome is not Outcome.OK)
+        told = f"{len(self.trials)} trials" + ("" if self.complete else ", interrupted")
+        if not outcomes:
+            return told
+        configs = "1 config" if outcomes.total() == 1 else f"{outcomes.total()} configs"
+        each = ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items()))
+        return f"{told}; {configs} failed: {each}"
 
     def save(self, path: str | Path) -> None:
         """Write the grid as JSON, by gzip where the name ends in .gz, whole or not at all. Raises OSError."""

@@ -41,6 +41,7 @@ def test_every_config_is_timed_in_every_round_and_what_fails_is_not_started_agai
     orders = [[trial.config for trial in timed if trial.block == number] for number in range(3)]
     assert len({tuple(order) for order in orders}) > 1, "each round has its own order"
     assert len(said) == len(grid.trials)
+    assert grid.summary == f"{len(grid.trials)} trials; {len(failed)} configs failed: {len(failed)} crashed"
 
     grid.save(tmp_path / "grid.json.gz")
     assert load_grid(tmp_path / "grid.json.gz") == grid
@@ -148,6 +149,7 @@ def test_ctrl_c_keeps_what_was_measured(tiny_data: DataSpec, tmp_path: Path) -> 
     grid = record_grid(_request(tiny_data, "plain"), steps=1, say=interrupt)
     assert not grid.complete
     assert len(grid.trials) == 2
+    assert grid.summary == "2 trials, interrupted"
     grid.save(tmp_path / "grid.json")
     with pytest.raises(RecordError, match="interrupted in its first round"):
         read_grid(tmp_path / "grid.json")
