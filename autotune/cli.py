@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,6 +34,8 @@ app = typer.Typer(
 
 
 def main() -> None:
+    # What a batch system ends keeps and tells what it measured, as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except OSError as error:

@@ -147,7 +147,8 @@ def test_a_file_that_does_not_do_is_one_sentence(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_sigterm_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path, by: signal.Signals) -> None:
     arguments = (
         "run",
         "--device",
@@ -171,10 +172,11 @@ def test_ctrl_c_reports_what_was_measured_and_the_run_can_go_on(tmp_path: Path) 
     )
     _wait_for_lines(tmp_path / "here" / "trials.jsonl", 3, process)
     # As a terminal does: to the whole foreground group.
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, by)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert "--resume" in stderr
+    assert "autotune: interrupted; `" in stderr
+    assert "--resume` goes on from here" in stderr
     assert "Traceback" not in stderr
     assert "images/s" in stdout
     interrupted = load_run(tmp_path / "here")

@@ -98,7 +98,8 @@ def run(
                 }
             )
         except KeyboardInterrupt:
-            record = record.model_copy(update={"status": Status.INTERRUPTED, "error": "interrupted by Ctrl-C"})
+            how = "interrupted by Ctrl-C or SIGTERM"
+            record = record.model_copy(update={"status": Status.INTERRUPTED, "error": how})
         except AutotuneError as error:
             if not bench.trials:
                 raise
