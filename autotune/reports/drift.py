@@ -21,7 +21,8 @@ _TRIALS_AT_LEAST = 3
 class Drift:
     """ratio: times as fast at the end of the span as at its beginning, by a straight line, with its 95% interval.
 
-    minutes: the span, from the first to the last of so many trials of the baseline, in measured time.
+    minutes: the span, from the first to the last of so many trials of the baseline that trained on images of another
+    one, in measured time.
     """
 
     ratio: float
@@ -122,8 +123,10 @@ def warning(record: RunRecord) -> str | None:
 def _words(found: Drift) -> str:
     change, low, high = (f"{100.0 * (value - 1.0):+.1f}%" for value in (found.ratio, found.low, found.high))
     # Of less than a minute a rate would be extrapolated.
-    rate = f", {found.percent_per_minute:+.2f}% a minute" if found.minutes >= 1.0 else ""
+    long = found.minutes >= 1.0
+    rate = f", {found.percent_per_minute:+.2f}% a minute" if long else ""
+    span = f"{found.minutes:.1f} minutes" if long else f"{60.0 * found.minutes:.0f} s"
     return (
-        f"the baseline's speed changed by {change} [{low}, {high}] over {found.minutes:.1f} minutes of measuring"
-        f"{rate}, by {found.trials} trials of it"
+        f"the baseline's speed changed by {change} [{low}, {high}] over {span} of measuring"
+        f"{rate}, by {found.trials} trials of it on the same images"
     )

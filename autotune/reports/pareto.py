@@ -25,6 +25,8 @@ class Point:
     """A config as it was measured.
 
     images_per_second: median over the steps of the search, or of the race where the search timed none.
+    peak_memory_bytes: the highest of its trials'. usual_peak_bytes: their median, by which configs are compared, since of
+    more trials the highest is higher by chance; the same where it is None.
     images_per_joule: over all its trials that have an energy; None where none has. energy_error: by what share it may
     be wrong, since energy counters move in steps.
     """
@@ -34,6 +36,7 @@ class Point:
     peak_memory_bytes: int
     images_per_joule: float | None = None
     energy_error: float = 0.0
+    usual_peak_bytes: float | None = None
 
     def beats(self, other: Point) -> bool:
         """At least as good in all, and better in one. Speed counts where it differs by more than the zone of
@@ -46,7 +49,8 @@ class Point:
         return self.images_per_second > (1.0 + INDIFFERENCE) * other.images_per_second
 
     def _smaller(self, other: Point) -> bool:
-        return (1.0 + _SAME_MEMORY) * self.peak_memory_bytes < other.peak_memory_bytes
+        ours, theirs = (each.usual_peak_bytes or each.peak_memory_bytes for each in (self, other))
+        return (1.0 + _SAME_MEMORY) * ours < theirs
 
     def _thriftier(self, other: Point) -> bool:
         if self.images_per_joule is None or other.images_per_joule is None:
@@ -70,7 +74,7 @@ def _point(config: TrainingConfig, trials: Sequence[Trial]) -> Point | None:
     peaks = [trial.peak_memory_bytes for trial in trials if trial.peak_memory_bytes is not None]
     if not speeds or not peaks:
         return None
-    point = Point(config, median(speeds), max(peaks))
+    point = Point(config, median(speeds), max(peaks), usual_peak_bytes=median(peaks))
     energies = [(trial.energy, len(trial.step_ms)) for trial in timed if trial.energy]
     if not energies:
         return point

@@ -19,12 +19,13 @@ _NOT_TRIED_SHOWN = 6
 
 
 def title(record: RunRecord) -> str:
-    """Which model, on what, with which effective batch."""
+    """Which model, on what, with which effective batch, and for which objective if another than speed."""
     if record.job is None:
         return f"{record.profile.model} on {record.profile.device}" if record.profile else "a recorded trace"
     model = record.workload.model if record.workload else record.job.model.name
     device = record.machine.device_name if record.machine else record.job.device
-    return f"{model} on {device}, effective batch {record.job.effective_batch}"
+    objective = f", objective {record.objective}" if record.objective != "throughput" else ""
+    return f"{model} on {device}, effective batch {record.job.effective_batch}{objective}"
 
 
 def headline(record: RunRecord) -> str:
@@ -80,7 +81,9 @@ def left_out(record: RunRecord) -> list[str]:
         more = len(record.not_tried) - len(labels)
         rest = f" and {more} more" if more else ""
         configs = "config" if len(record.not_tried) == 1 else "configs"
-        lines.append(f"{len(record.not_tried)} {configs} for want of budget: {'; '.join(labels)}{rest}")
+        lines.append(
+            f"{len(record.not_tried)} {configs} for want of budget, the race's share set aside: {'; '.join(labels)}{rest}"
+        )
     return lines
 
 

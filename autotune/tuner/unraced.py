@@ -45,7 +45,7 @@ def no_verdict(
         nothing = "of what was measured nothing may race, and the budget left no time for more"
         return f"No verdict: {nothing}; {remedy}."
     if some_untried:
-        return f"No verdict: the budget left no time to measure another setting; {remedy}."
+        return f"No verdict: the budget has no room for another setting and a race of it; {remedy}."
     stalls, slow, late = "for stalls on new image sizes", f"{behind:.0%} or more behind", "in steps that took too long"
     reasons = {stalls if trial.has_stalled else slow for trial in trials if trial.gave_up}
     if any(trial.outcome is Outcome.TIMEOUT for trial in trials):

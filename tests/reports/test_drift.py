@@ -111,5 +111,5 @@ def test_a_rate_is_told_where_a_minute_was_measured(duration_s: float, rate: boo
 
 def test_a_steady_run_says_so_in_figures() -> None:
     assert sentence(faster()) is not None
-    assert "by 9 trials of it" in sentence(faster())
+    assert "by 9 trials of it on the same images" in sentence(faster())
     assert warning(run_record()) is None

@@ -41,6 +41,17 @@ def test_the_front_holds_what_none_beats(measured: list[Point], unbeaten: list[i
     assert all(each is measured[place] for each, place in zip(found, unbeaten, strict=True))
 
 
+def test_one_high_peak_of_many_trials_keeps_no_slower_config_in_the_front() -> None:
+    """Peaks on a CPU differ by some percent between a config's trials."""
+    raced = [trial.model_copy(update={"peak_memory_bytes": GIB}) for trial in race(BF16, 100.0, 50.0, 4)]
+    place = next(place for place, trial in enumerate(raced) if trial.config == BF16)
+    raced[place] = raced[place].model_copy(update={"peak_memory_bytes": int(1.07 * GIB)})
+    slower = ok(TF32, 400.0).model_copy(update={"peak_memory_bytes": GIB})
+    found = front(points(run_record([ok(BF16, 100.0).model_copy(update={"peak_memory_bytes": GIB}), *raced, slower])))
+    assert TF32 not in [each.config for each in found]
+    assert found[0].peak_memory_bytes == int(1.07 * GIB)
+
+
 def test_without_energy_the_front_is_that_of_speed_and_memory() -> None:
     assert len(front(without_energy([point(10, 1, 1.0), point(9, 2, 2.0)]))) == 1
 

@@ -54,7 +54,7 @@ def test_failures_are_listed_with_outcome_and_detail():
 def test_what_was_left_out_is_listed_with_its_reason():
     text = terminal.render(faster())
     assert "- precision: fp16 diverged" in text
-    assert "- 2 configs for want of budget: bf16 + channels_last, batch 8 x 2; " in text
+    assert "- 2 configs for want of budget, the race's share set aside: bf16 + channels_last, batch 8 x 2; " in text
 
 
 def test_a_tie_keeps_the_baseline_and_notes_of_the_workload_are_shown():

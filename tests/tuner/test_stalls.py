@@ -164,7 +164,7 @@ def test_what_stalls_alone_is_not_held_against_its_precision_with_other_settings
 @pytest.mark.parametrize(
     ("trials", "words"),
     [
-        ([ok(BF16, 100.0)], "left no time to measure another setting; REMEDY"),
+        ([ok(BF16, 100.0)], "has no room for another setting and a race of it; REMEDY"),
         (
             [ok(BF16, 100.0), failed(BF16, Outcome.CRASHED, "killed")],
             "of what was measured nothing may race, and the budget left no time for more; REMEDY",
