@@ -25,8 +25,8 @@ class Point:
     """A config as it was measured.
 
     images_per_second: median over the steps of the search, or of the race where the search timed none.
-    peak_memory_bytes: the highest of its trials'. usual_peak_bytes: their median, by which configs are compared, since of
-    more trials the highest is higher by chance; the same where it is None.
+    peak_memory_bytes: the highest of its trials'. usual_peak_bytes: their median, by which configs are compared, since
+    of more trials the highest is higher by chance; the same where it is None.
     images_per_joule: over all its trials that have an energy; None where none has. energy_error: by what share it may
     be wrong, since energy counters move in steps.
     """

@@ -81,9 +81,8 @@ def left_out(record: RunRecord) -> list[str]:
         more = len(record.not_tried) - len(labels)
         rest = f" and {more} more" if more else ""
         configs = "config" if len(record.not_tried) == 1 else "configs"
-        lines.append(
-            f"{len(record.not_tried)} {configs} for want of budget, the race's share set aside: {'; '.join(labels)}{rest}"
-        )
+        want = f"{configs} for want of budget, the race's share set aside"
+        lines.append(f"{len(record.not_tried)} {want}: {'; '.join(labels)}{rest}")
     return lines
 
 
