@@ -17,7 +17,7 @@ from autotune.tuner.bench import Bench, fail_if_unusable
 from autotune.tuner.budget import STEPS_AT_LEAST, Budget
 from autotune.tuner.cell import Cell
 from autotune.tuner.climb import Climb
-from autotune.tuner.extra_search import CELLS_AT_MOST, try_extra_knobs
+from autotune.tuner.extra_search import CELLS_AT_MOST, helpful_values, try_extra_knobs
 from autotune.tuner.memory_fit import MemoryFit
 from autotune.tuner.numerics import STEPS, Guard
 from autotune.tuner.objective import Objective
@@ -46,6 +46,8 @@ _UNPROMISING = 0.1
 _RACERS = 4
 # Where more configs than can race are close, they are timed again in fresh processes, so many of them and so often.
 _REPEATED, _REPEATS = 10, 2
+# Configs that the extra knobs' helpful values are tried on once more are known.
+_CARRIED_OVER = 3
 
 
 class CellSearch:
@@ -98,6 +100,7 @@ class _Run:
             self._screen_and_climb(cells)
             self._try_extra_knobs(cells)
             self._repeat()
+            self._carry_over()
             self._leave_out_the_unsound()
         self._tell_of_stalls()
         result, config = self._decide()
@@ -389,6 +392,19 @@ class _Run:
             self._is_hopeless,
         )
         self._weigh_compiled()
+
+    def _carry_over(self) -> None:
+        """Try the values of extra knobs that helped on the configs that are the fastest by now: batch sizes lie close,
+        so that what leads may have changed since the knobs were tried. What compiles costs too much for that."""
+        names = [knob.name for knob in self.space.extra_knobs if knob.name != "compile"]
+        values = helpful_values(self.standings, self.baseline.config, names)
+        if not values:
+            return
+        plain = [trial.config for trial in self.standings.close() if trial.stage is not Stage.KNOBS]
+        for config in plain[:_CARRIED_OVER]:
+            helped = config.model_copy(update=values)
+            if helped not in self.standings.trials:
+                self._try(Cell(helped), helped, Stage.KNOBS)
 
     def _is_hopeless(self, knob: Knob, leader: TrainingConfig) -> bool:
         reason = is_hopeless(self.space.profile, knob, median(self.standings.trials[leader].step_ms))

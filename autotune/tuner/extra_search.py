@@ -7,13 +7,15 @@ cost much, compiling most of all, so that they are tried where it matters: on th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from autotune.config import Knob, TrainingConfig
 from autotune.records import Outcome, Trial
 from autotune.tuner.space import Space
+from autotune.tuner.standings import Standings
 
-__all__ = ["CELLS_AT_MOST", "try_extra_knobs"]
+__all__ = ["CELLS_AT_MOST", "helpful_values", "try_extra_knobs"]
 
 # On the leading cell and its nearest rival.
 CELLS_AT_MOST = 2
@@ -51,3 +53,18 @@ def try_extra_knobs(
                 best, helpful = best.model_copy(update={knob.name: value}), helpful + 1
         if helpful > 1:
             tried(best)
+
+
+def helpful_values(standings: Standings, baseline: TrainingConfig, names: Sequence[str]) -> dict[str, Any]:
+    """The values of some extra knobs that brought most beside the same config with the baseline's; empty where none
+    brought anything."""
+    usual = {name: getattr(baseline, name) for name in names}
+    best, brought = usual, 0.0
+    for trial in standings.usable():
+        without = standings.trials.get(trial.config.model_copy(update=usual))
+        if without is None or trial.config.compile or not standings.is_usable(without):
+            continue
+        gain = standings.gain(trial) - standings.gain(without)
+        if gain > brought:
+            best, brought = {name: getattr(trial.config, name) for name in names}, gain
+    return {} if best == usual else best
