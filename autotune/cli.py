@@ -18,7 +18,7 @@ from autotune import cli_options as options
 from autotune.cli_output import close_stdout, fail, one_sentence, print_out
 from autotune.cli_reports import compare, report
 from autotune.cli_specs import data_spec, existing, model_spec
-from autotune.errors import RunDirectoryError, UsageError
+from autotune.errors import UsageError
 
 __all__ = ["app", "main"]
 
@@ -173,14 +173,14 @@ def grid(
     """Measure every config there is: what searches are replayed against. Ctrl-C keeps what was measured."""
     with one_sentence():
         from autotune.config import asked_knobs
+        from autotune.files import check_place
         from autotune.progress import watching
         from autotune.tuner.grid import record_grid
         from autotune.tuner.request import Request, checked_device
 
-        if out.exists() and not force:
-            raise RunDirectoryError(f"{out}: exists; pass --force to overwrite it, or another --out")
         if not out.parent.is_dir():
             raise UsageError(f"{out.parent} is no folder; make it first")
+        check_place(out, force=force)
         request = Request(
             model=model_spec(model, from_scratch, weights, image_size),
             data=data_spec(data, images, voc, skip_bad),

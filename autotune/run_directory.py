@@ -14,23 +14,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 from autotune.errors import AutotuneError, RunDirectoryError, UsageError
-from autotune.files import write_whole
+from autotune.files import try_writing, write_whole
 from autotune.records import RunRecord
 from autotune.reports import layers_csv, markdown, trials_csv
 from autotune.reports.page import render as page
 
 __all__ = ["RunDirectory", "default_directory", "holds_a_run"]
 
-# Enough for the journal and the reports of a long run, and for file systems to be slow in saying that they are full.
-_NEEDED_BYTES = 16 * 2**20
 _OURS = (
     "report.md",
     "report.html",
@@ -68,26 +64,9 @@ class RunDirectory:
         self._is_new = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._try_writing()
+            try_writing(path)
         except OSError as error:
             raise RunDirectoryError(f"{path}: cannot be written ({error.strerror}); pass another --out") from None
-
-    def _try_writing(self) -> None:
-        free = shutil.disk_usage(self.path).free
-        if free < _NEEDED_BYTES:
-            raise RunDirectoryError(
-                f"{self.path}: the disk has {free / 1e6:.1f} MB left and a run needs {_NEEDED_BYTES / 1e6:.0f} MB; "
-                "make room, or pass another --out"
-            )
-        probe = self.path / f".autotune-probe-{os.getpid()}"
-        try:
-            with probe.open("wb") as file:
-                file.write(bytes(2**16))
-                file.flush()
-                os.fsync(file.fileno())
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink(missing_ok=True)
 
     def save(self, record: RunRecord) -> None:
         """Write the record and what is drawn from it, each file whole or not at all."""

@@ -139,6 +139,25 @@ def test_a_grid_overwrites_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "grid.json.gz").read_text() == "mine"
 
 
+@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("here", "here: is a folder; name a file in it, or pass another --out"),
+        ("/proc/grid.json", "/proc/grid.json: cannot be written (No such file or directory); pass another --out"),
+    ],
+)
+def test_a_place_that_takes_no_grid_is_found_before_measuring(
+    tmp_path: Path, place: str, sentence: str, force: tuple[str, ...]
+) -> None:
+    (tmp_path / "here").mkdir()
+    # Where it was measured, the model's name would be the first to fail.
+    done = _autotune("grid", "--model", "tiny:absent", "--device", "cpu", "--out", place, *force, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"autotune: {sentence}\n"
+    assert list(tmp_path.rglob("*")) == [tmp_path / "here"]
+
+
 def test_a_file_that_does_not_do_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "here" / "trials.jsonl").mkdir(parents=True)
     done = _run("--model", "tiny:plain", "--no-profile", "--out", "here", cwd=tmp_path)
