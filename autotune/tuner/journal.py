@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ Key = tuple[Stage, TrainingConfig, int | None]
 
 
 class Journal:
-    """An open journal, locked against a second run."""
+    """An open journal, locked against a second run. started: when it was begun, by the first of its runs."""
 
     def __init__(self, path: Path, job: Job, machine: Machine, search: Mapping[str, object], *, resume: bool) -> None:
         """Open path for a job on a machine: empty, or with resume=True what stands there.
@@ -45,8 +46,10 @@ class Journal:
             raise RunDirectoryError(
                 f"{path.parent}: another run is writing there; wait for it, or pass another --out"
             ) from None
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
         header = {
             "journal": 1,
+            "started": self.started,
             "job": job.model_dump(mode="json"),
             "machine": machine.model_dump(mode="json"),
             "search": dict(search),
@@ -103,7 +106,9 @@ class Journal:
             try:
                 entry = json.loads(line)
                 if number == 1:
-                    if entry != header:
+                    if isinstance(entry, dict):
+                        self.started = str(entry.setdefault("started", self.started))
+                    if entry != {**header, "started": self.started}:
                         differs = _difference(entry, header)
                         raise RecordError(
                             f"{self.path}: belongs to another run ({differs}); resume with the same command, "

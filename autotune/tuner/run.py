@@ -66,7 +66,7 @@ def run(
         record = RunRecord(
             status=Status.FINISHED,
             command=request.command,
-            started=started,
+            started=journal.started if journal else started,
             job=job,
             machine=machine,
             budget_s=budget_s,

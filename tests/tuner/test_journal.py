@@ -42,6 +42,18 @@ def test_a_resumed_journal_knows_its_trials_and_grows(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 3
 
 
+def test_a_resumed_journal_keeps_the_time_at_which_it_was_begun(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
+    journal.close()
+    before = "2026-11-22T20:00:00+00:00"
+    path.write_text(path.read_text().replace(journal.started, before))
+    for _ in range(2):
+        journal = Journal(path, JOB, MACHINE, PLAN, resume=True)
+        journal.close()
+        assert journal.started == before
+
+
 @pytest.mark.parametrize("cut", [1, 5, 60])
 def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "trials.jsonl"

@@ -64,6 +64,7 @@ def test_a_run_killed_in_its_race_keeps_what_it_measured(tiny_data: DataSpec, tm
     path.write_bytes(b"".join(lines[:cut]) + lines[cut][:-9])
     resumed = start(resume=True)
     assert resumed.status is Status.FINISHED
+    assert resumed.started == whole.started, "a run starts once"
     assert resumed.trials[: race[4]] == whole.trials[: race[4]]
     assert resumed.recommendation is not None
     assert len(resumed.recommendation.verdict.log_ratios) >= 3
