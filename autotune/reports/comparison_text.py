@@ -7,6 +7,7 @@ from tabulate import tabulate
 from autotune.reports.comparison import Comparison, Run
 from autotune.reports.markup import bullets, escape, table
 from autotune.reports.plain import printable
+from autotune.reports.si import gib
 
 __all__ = ["markdown", "terminal"]
 
@@ -41,7 +42,7 @@ def markdown(comparison: Comparison) -> str:
 
 def _cells(run: Run) -> list[str]:
     speed = f"{run.images_per_second:.4g}" if run.images_per_second is not None else ""
-    peak = f"{run.peak_gib:.1f}" if run.peak_gib is not None else ""
+    peak = gib(run.peak_gib) if run.peak_gib is not None else ""
     return [run.path, run.model, run.machine, run.config or "none recommended", speed, peak]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotune.records import Outcome, RunRecord, Trial
-from autotune.reports.si import GIB
+from autotune.reports.si import GIB, gib
 
 __all__ = ["memory_fit"]
 
@@ -26,5 +26,5 @@ def memory_fit(record: RunRecord) -> str | None:
 
 
 def _pair(trial: Trial) -> str:
-    gib = [(each or 0) / GIB for each in (trial.predicted_peak_bytes, trial.peak_memory_bytes)]
-    return f"{trial.config.label()}: {gib[0]:.2f} GiB predicted, {gib[1]:.2f} measured"
+    predicted, measured = (gib((each or 0) / GIB) for each in (trial.predicted_peak_bytes, trial.peak_memory_bytes))
+    return f"{trial.config.label()}: {predicted} GiB predicted, {measured} measured"

@@ -12,6 +12,7 @@ from autotune.reports.page.search import measured
 from autotune.reports.plain import printable
 from autotune.reports.profile_caveats import profile_caveats
 from autotune.reports.profile_tables import class_headers, class_notes, class_rows
+from autotune.reports.si import gib
 
 __all__ = ["profile", "recommendation"]
 
@@ -45,4 +46,4 @@ def profile(profile: Profile) -> str:
 
 
 def _drawn(template: str, **values: object) -> str:
-    return environment().get_template(template).render(values, printable=printable)
+    return environment().get_template(template).render(values, printable=printable, gib=gib)

@@ -10,7 +10,7 @@ from statistics import median
 from autotune.config import TrainingConfig
 from autotune.intervals import INDIFFERENCE
 from autotune.records import Outcome, RunRecord, Trial
-from autotune.reports.si import GIB
+from autotune.reports.si import GIB, gib
 
 __all__ = ["HEADERS", "Point", "front", "heading", "points", "rows", "without_energy"]
 
@@ -114,7 +114,7 @@ def rows(record: RunRecord, found: Sequence[Point]) -> list[list[str]]:
         [
             each.config.label(),
             f"{each.images_per_second:.4g}",
-            f"{each.peak_memory_bytes / GIB:.1f}",
+            gib(each.peak_memory_bytes / GIB),
             _joules(each) if energy else "",
             "; ".join(["baseline"] * (each.config == record.baseline) + ["recommended"] * (each.config == recommended)),
         ]

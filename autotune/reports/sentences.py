@@ -11,7 +11,7 @@ from autotune.reports import drift, knob_sentences, profile_sentences
 from autotune.reports.batch_sentences import divisors_hint
 from autotune.reports.energy_sentences import energy
 from autotune.reports.memory_sentences import memory_fit
-from autotune.reports.si import GIB
+from autotune.reports.si import GIB, gib
 
 __all__ = ["advice", "course", "failures", "headline", "left_out", "machine", "measured", "title"]
 
@@ -60,7 +60,7 @@ def _memory(record: RunRecord, config: TrainingConfig) -> str | None:
     if not peaks:
         return None
     total = record.machine.device_memory_bytes if record.machine else None
-    return f"{max(peaks) / GIB:.1f} of {total / GIB:.1f} GiB" if total else f"{max(peaks) / GIB:.1f} GiB"
+    return f"{gib(max(peaks) / GIB)} of {gib(total / GIB)} GiB" if total else f"{gib(max(peaks) / GIB)} GiB"
 
 
 def failures(record: RunRecord) -> list[str]:
@@ -99,14 +99,14 @@ def machine(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _machine_rows(machine: Machine) -> Iterator[tuple[str, str]]:
-    memory = f", {machine.device_memory_bytes / GIB:.1f} GiB" if machine.device_memory_bytes else ""
+    memory = f", {gib(machine.device_memory_bytes / GIB)} GiB" if machine.device_memory_bytes else ""
     yield "device", f"{machine.device_name}{memory}"
     if machine.device_type != "cpu":
         yield "driver, CUDA, cuDNN", f"{machine.driver or '?'}, {machine.cuda or '?'}, {machine.cudnn or '?'}"
     bf16 = "vectorised" if machine.native_bf16 else "no fast code"
     yield "processor", f"{machine.cpu_name}, {machine.cpu_cores} cores, {machine.threads} threads"
     yield "bf16", bf16
-    yield "memory", f"{machine.memory_bytes / GIB:.1f} GiB"
+    yield "memory", f"{gib(machine.memory_bytes / GIB)} GiB"
     yield "software", f"torch {machine.torch}, torchvision {machine.torchvision}, autotune {machine.autotune}"
     yield "system", f"Python {machine.python}, {machine.os}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GIB", "decimals", "milliseconds", "si"]
+__all__ = ["GIB", "decimals", "gib", "milliseconds", "si"]
 
 GIB = 2**30
 
@@ -21,6 +21,13 @@ def si(value: float, unit: str = "") -> str:
 def milliseconds(value: float, beside: float = 0.0) -> str:
     """value with about four digits, or with as many decimals as `beside`, a larger figure next to it."""
     return f"{value:.{decimals(max(value, beside))}f} ms"
+
+
+def gib(value: float) -> str:
+    """Memory in GiB to three digits, or with one decimal where that is more: 0.654, 6.54, 38.5, 139.8."""
+    # Rounded first, so that 9.996 becomes 10.0.
+    three = float(f"{value:.3g}")
+    return f"{value:.{1 if three >= 10.0 else 2 if three >= 1.0 else 3}f}"
 
 
 def decimals(largest: float) -> int:

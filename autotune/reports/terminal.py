@@ -14,6 +14,7 @@ from autotune.reports.caveats import caveats
 from autotune.reports.columns import filled
 from autotune.reports.plain import printable
 from autotune.reports.profile_caveats import weakened
+from autotune.reports.si import gib
 from autotune.reports.table import trials_table
 
 __all__ = ["HEADERS", "cells", "legend", "render"]
@@ -39,7 +40,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         "" if math.isnan(low) or low == high else f"{low:.4g}-{high:.4g}",
         _figure(row["ratio"], ".2f", "x"),
         _raced(row["race_ratio"], row["race_images_per_second"]),
-        _figure(row["peak_memory_gib"], ".1f"),
+        "" if math.isnan(row["peak_memory_gib"]) else gib(row["peak_memory_gib"]),
         "; ".join([*marks, *failed, *filter(None, [str(row["notes"])])]),
     ]
 

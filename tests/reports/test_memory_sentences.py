@@ -25,7 +25,7 @@ def record():
 def test_the_predictions_errors_are_told_in_every_report():
     said = (
         "peaks predicted from smaller batches for 3 trials, then verified: off by -2.5% to +5.0%; 1 did not fit though "
-        "predicted to; bf16 + channels_last, batch 16: 42.00 GiB predicted, 40.00 measured"
+        "predicted to; bf16 + channels_last, batch 16: 42.0 GiB predicted, 40.0 measured"
     )
     assert memory_fit(record()) == said
     assert said in terminal.render(record())

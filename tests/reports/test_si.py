@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.reports.si import milliseconds, si
+from autotune.reports.si import gib, milliseconds, si
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,23 @@ from autotune.reports.si import milliseconds, si
 )
 def test_a_number_has_three_digits_and_a_prefix(value, unit, text):
     assert si(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.6543, "0.654"),
+        (0.04, "0.040"),
+        (0.9996, "1.00"),
+        (6.543, "6.54"),
+        (9.996, "10.0"),
+        (38.46, "38.5"),
+        (139.8, "139.8"),
+        (1024.0, "1024.0"),
+    ],
+)
+def test_memory_has_three_digits_but_one_decimal_at_least(value, text):
+    assert gib(value) == text
 
 
 def test_figures_side_by_side_have_as_many_decimals():

@@ -60,7 +60,7 @@ def test_what_was_left_out_is_listed_with_its_reason():
 def test_a_tie_keeps_the_baseline_and_notes_of_the_workload_are_shown():
     text = terminal.render(tie())
     assert "No real difference: fp32, batch 4" in text
-    assert "Keep your baseline, fp32, batch 4: it peaked at 3.0 of 24.0 GiB." in text
+    assert "Keep your baseline, fp32, batch 4: it peaked at 3.00 of 24.0 GiB." in text
     assert "- input reduced to 320 px" in text
 
 

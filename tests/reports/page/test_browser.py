@@ -142,6 +142,13 @@ def test_the_device_is_shown_during_a_trial_on_demand(opened: Opened) -> None:
     assert page.locator("#watched-notes li").all_inner_texts() == ["Clock events: idle, software power cap."]
 
 
+def test_a_peak_has_three_digits_as_in_the_other_reports(opened: Opened) -> None:
+    peaks = (0.6543, 6.543, 9.996, 139.8)
+    page = opened(run_record([ok(BF16, 100.0, peak_memory_bytes=int(gib * 2**30)) for gib in peaks]))
+    shown = page.locator("#trials tbody tr").all_inner_texts()
+    assert [row.split("\t")[-2] for row in shown] == ["0.654", "6.54", "10.0", "139.8"]
+
+
 def test_trials_are_sorted_and_searched_by_keyboard(opened: Opened) -> None:
     page = opened(profiled())
     head = page.locator("#trials th", has_text="images/s")

@@ -138,7 +138,7 @@
   const settingText = (each) => [
     `<b>${lines(each.setting)}</b>`,
     each.images_per_second !== null && `${figure(each.images_per_second)} images/s [${figure(each.low)}, ${figure(each.high)}]`,
-    each.peak_gib !== null && `${figure(each.peak_gib)} GiB`,
+    each.peak_gib !== null && `${gib(each.peak_gib)} GiB`,
     each.outcome !== "ok" && plain(each.outcome.replaceAll("_", " ")),
     each.is_baseline && "the baseline", each.is_recommended && "recommended",
   ].filter(Boolean).join("<br>");
@@ -182,7 +182,7 @@
       // A config that found no room stands at the limit that it hit.
       ...failures((each) => each.peak_gib ?? (["out_of_memory", "thrash"].includes(each.outcome) && limit ? limit : 0)),
       ...(limit && sizes.length ? [{
-        type: "scatter", mode: "lines", name: `limit: ${figure(limit)} GiB`, x: [sizes[0] / 1.15, sizes.at(-1) * 1.15], y: [limit, limit], hoverinfo: "name",
+        type: "scatter", mode: "lines", name: `limit: ${gib(limit)} GiB`, x: [sizes[0] / 1.15, sizes.at(-1) * 1.15], y: [limit, limit], hoverinfo: "name",
         hoverlabel: {namelength: -1}, line: {dash: "dash", width: 1.5, color: colour("memory")},
       }] : []),
     ],

@@ -16,9 +16,14 @@ const si = (value) => {
 };
 const percent = (value) => `${(100 * value).toFixed(value < 0.1 ? 1 : 0)}%`;
 const figure = (value) => (Number.isInteger(value) ? String(value) : value >= 1e4 ? value.toFixed(0) : String(Number(value.toPrecision(4))));
+// As gib() of the other reports.
+const gib = (value) => {
+  const three = Number(value.toPrecision(3));
+  return value.toFixed(three >= 10 ? 1 : three >= 1 ? 2 : 3);
+};
 const FORMATS = {
   share: percent, compute_ratio: percent, memory_ratio: percent,
-  flops_per_second: si, bytes_per_second: si,
+  flops_per_second: si, bytes_per_second: si, "peak GiB": gib,
 };
 const shown = (column, value) => (value === null ? "" : typeof value === "string" ? value : (FORMATS[column] || figure)(value));
 
