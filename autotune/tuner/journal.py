@@ -138,10 +138,28 @@ class Journal:
 
 
 def _difference(entry: Any, header: dict[str, Any]) -> str:
-    """The first fact in which two headers differ, in words."""
+    """The fields in which two headers differ: `model.image_size is unset now and was 96`."""
+    if not isinstance(entry, dict):
+        return "its first line is no header"
+    told = []
     for part in ("job", "machine", "search"):
-        theirs = entry.get(part) if isinstance(entry, dict) else None
-        for name, ours in header[part].items():
-            if not isinstance(theirs, dict) or theirs.get(name) != ours:
-                return f"{name} is {ours} now and was {theirs.get(name) if isinstance(theirs, dict) else 'not written'}"
-    return "its header differs"
+        ours, theirs = _fields(header[part]), _fields(entry.get(part))
+        told += [
+            f"{name} is {_text(ours.get(name))} now and was {_text(theirs.get(name))}"
+            for name in dict.fromkeys((*ours, *theirs))
+            if ours.get(name) != theirs.get(name)
+        ]
+    return "; ".join(told) or "its header differs"
+
+
+def _fields(content: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of nested mappings, by their paths: `model.name`."""
+    if not isinstance(content, dict):
+        return {prefix.rstrip("."): content} if prefix else {}
+    return {path: value for name in content for path, value in _fields(content[name], f"{prefix}{name}.").items()}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "unset"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

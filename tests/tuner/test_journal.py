@@ -90,6 +90,18 @@ def test_another_jobs_journal_is_refused(tmp_path: Path) -> None:
         Journal(path, JOB.model_copy(update={"effective_batch": 8}), MACHINE, PLAN, resume=True)
 
 
+def test_another_jobs_journal_is_refused_with_the_fields_that_differ_alone(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    job = JOB.model_copy(update={"model": ModelSpec(name="frcnn_mobilenet", image_size=96), "seed": 1})
+    Journal(path, job, MACHINE, {**PLAN, "knobs": ["compile", "optimizer"]}, resume=False).close()
+    with pytest.raises(RecordError) as caught:
+        Journal(path, JOB, MACHINE, PLAN, resume=True)
+    assert str(caught.value).partition(": belongs to another run ")[2] == (
+        "(model.image_size is unset now and was 96; seed is 0 now and was 1; knobs is unset now and was compile, "
+        "optimizer); resume with the same command, machine and software, or begin anew with --force"
+    )
+
+
 def test_another_machines_or_torchs_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     Journal(path, JOB, MACHINE, PLAN, resume=False).close()
