@@ -186,9 +186,12 @@ class TrainingConfig(BaseModel):
         """Read a config from YAML. Raises UsageError where the file is absent or holds something else."""
         try:
             content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UsageError(f"{path}: does not exist; give a YAML file as in config.yaml") from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
             raise UsageError(
-                f"{path}: not a readable training config ({error}); give a YAML file as in config.yaml"
+                f"{path}: not a readable training config ({why}); give a YAML file as in config.yaml"
             ) from None
         if not isinstance(content, Mapping):
             raise UsageError(

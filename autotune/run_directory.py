@@ -48,7 +48,8 @@ class RunDirectory:
         """Make the directory and find out whether it can be written, before anything is measured.
 
         resumable: whether the command has --resume, and its errors may advise it.
-        Raises RunDirectoryError where it holds another run, is full or read-only; UsageError where resume finds none.
+        Raises RunDirectoryError where it holds another run, is full, read-only or a file; UsageError where resume finds
+        none.
         """
         self.path = path
         self._resumable = resumable
@@ -62,6 +63,9 @@ class RunDirectory:
                 "--force to overwrite it, or another --out"
             )
         self._is_new = not path.exists()
+        for place in (path, *path.parents):
+            if place.exists() and not place.is_dir():
+                raise RunDirectoryError(f"{place}: is a file, and a run needs a folder; pass another --out")
         try:
             path.mkdir(parents=True, exist_ok=True)
             try_writing(path)

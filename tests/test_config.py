@@ -167,8 +167,10 @@ def test_a_bad_config_file_gets_one_sentence(tmp_path, text, sentence):
 
 
 def test_an_absent_config_file_gets_one_sentence(tmp_path):
-    with pytest.raises(UsageError, match=r"absent\.yaml: not a readable training config .* give a YAML file"):
+    with pytest.raises(UsageError, match=r"/absent\.yaml: does not exist; give a YAML file"):
         TrainingConfig.load(tmp_path / "absent.yaml")
+    with pytest.raises(UsageError, match=r": not a readable training config \(Is a directory\); give a YAML file"):
+        TrainingConfig.load(tmp_path)
 
 
 @pytest.mark.parametrize(

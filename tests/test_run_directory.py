@@ -26,10 +26,18 @@ def test_other_files_of_the_users_do_not_matter(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("place", ["/proc/run", "/dev/null/run"])
-def test_a_place_that_cannot_be_written_is_found_before_measuring(place: str) -> None:
+def test_a_place_that_cannot_be_written_is_found_before_measuring() -> None:
     with pytest.raises(RunDirectoryError, match="cannot be written"):
-        RunDirectory(Path(place))
+        RunDirectory(Path("/proc/run"))
+
+
+@pytest.mark.parametrize("place", ["notes", "notes/run", "notes/deep/run"])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, place: str, force: bool) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(RunDirectoryError, match=r"/notes: is a file, and a run needs a folder; pass another --out"):
+        RunDirectory(tmp_path / place, force=force)
+    assert (tmp_path / "notes").read_text() == "mine"
 
 
 def test_a_full_disk_is_found_before_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
