@@ -41,4 +41,4 @@ def open_samples(spec: DataSpec, *, count: int, seed: int) -> Samples:
         raise DataError(f"{spec.pickle_path}: the samples cannot be loaded in another process ({error})") from error
     if not isinstance(items, list):
         raise DataError(f"{spec.pickle_path}: holds a {type(items).__name__}, not a list of (image, target)")
-    return TensorSamples(items, spec.skip_bad, spec.label)
+    return TensorSamples(items, spec.label)

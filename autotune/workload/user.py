@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from autotune.errors import DataError
-from autotune.workload.bad_records import BadRecords
 from autotune.workload.images import to_tensor
 from autotune.workload.samples import Item, Target
 
@@ -22,22 +21,20 @@ class TensorSamples:
     image: a tensor 3xHxW (uint8 is scaled to [0, 1]) or a Pillow image. target: boxes Nx4 with x1 < x2 and y1 < y2,
     in pixels, and labels int64 N; other tensors in it (masks, keypoints) are kept. N may be 0.
 
-    Raises DataError naming the item and what is wrong with it; skip_bad leaves it out and counts it instead.
+    Raises DataError naming the item and what is wrong with it: a call in Python has no way to leave it out.
     """
 
-    def __init__(self, items: Sequence[Any], skip_bad: bool = False, label: str | None = None) -> None:
-        bad = BadRecords(skip_bad)
-        self._items: list[Item] = []
-        for number, item in enumerate(items):
-            try:
-                self._items.append(_checked(item, f"item {number}"))
-            except DataError as error:
-                bad.meet(str(error))
+    skip_bad = False
+
+    def __init__(self, items: Sequence[Any], label: str | None = None) -> None:
+        try:
+            self._items = [_checked(item, f"item {number}") for number, item in enumerate(items)]
+        except DataError as error:
+            raise DataError(f"{error}; fix it") from None
         if not self._items:
-            raise DataError(f"none of the {len(items)} items given can be trained on")
+            raise DataError("no items were given; give one at least")
         self.categories = max((int(t["labels"].max()) for _, t in self._items if len(t["labels"])), default=1)
-        self.skip_bad = skip_bad
-        self.skipped = bad.count
+        self.skipped = 0
         self.description = f"{label or 'given by the caller'}: {len(self._items)} images"
 
     def __len__(self) -> int:
