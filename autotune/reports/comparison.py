@@ -124,7 +124,8 @@ def _facts(record: RunRecord) -> dict[str, str]:
     if record.machine:
         facts |= {name.replace("_", " "): _text(value) for name, value in record.machine if name != "device_uuid"}
     if record.is_search:
-        facts |= {"budget": f"{record.budget_s:.0f} s", "status": str(record.status)}
+        facts |= {"budget": f"{record.budget_s:.0f} s", "objective": record.objective}
+        facts |= {"knobs asked for": ", ".join(record.knobs) or "none", "status": str(record.status)}
     return facts
 
 

@@ -86,6 +86,15 @@ def test_what_changed_is_listed_and_nothing_else():
     assert [(change.name, change.values) for change in found.changes] == [("torch", ("2.14.1+cu130", "2.15.0+cu130"))]
 
 
+def test_what_was_asked_of_the_search_is_among_what_changed():
+    other = raced(190.0, objective="memory", knobs=("compile", "optimizer"))
+    found = comparison([("a", raced(200.0)), ("b", other)])
+    assert [(change.name, change.values) for change in found.changes] == [
+        ("objective", ("throughput", "memory")),
+        ("knobs asked for", ("none", "compile, optimizer")),
+    ]
+
+
 def test_runs_of_other_configs_and_machines_stand_in_one_table():
     slow = run_record(
         race(BASELINE, 900.0, 905.0, blocks=3),
