@@ -118,9 +118,10 @@ class Budget:
         return self._bench.remaining_s >= trial_s + self.for_race_s(racers) + self.checks_s(checks)
 
     def step_limit_s(self, racers: Sequence[TrainingConfig], checks: Sequence[TrainingConfig]) -> float:
-        """The longest that a step may take which leaves racers a race, and these the check of their numerics."""
+        """The longest that a step may take where racers are left a race, and these the check of their numerics: half of
+        that, since a trial meets two new image sizes."""
         left_s = self._bench.remaining_s - self.for_race_s(racers) - self.checks_s(checks)
-        return min(self.timeout_s, max(self._waited_for_s, left_s))
+        return min(self.timeout_s, max(self._waited_for_s, left_s / 2.0))
 
     def affords_checks(self, checks: Sequence[TrainingConfig], racers: Sequence[TrainingConfig]) -> bool:
         """Whether there is time to check the numerics of these and for a race; for what leads the shortest will do."""

@@ -191,21 +191,29 @@ class _Run:
                 # The first probe may have shown how slowly the cell starts.
                 if not watched and not self._affordable(cell.settings):
                     return
-                trial = self._measure(Stage.MEMORY, self._at(cell, size), range(0), watch_tensors=watched)
+                limit_s = None if watched else self._step_limit_s()
+                trial = self._measure(
+                    Stage.MEMORY, self._at(cell, size), range(0), step_timeout_s=limit_s, watch_tensors=watched
+                )
                 cell.take(trial)
                 self.tensors.take(trial)
 
     def _screen_and_climb(self, cells: list[Cell]) -> None:
         """Screen the cells, the most promising first, each new setting before any of them twice. Before the first of
         which nothing is expected the ladders of the others are climbed down: the budget may end here."""
-        outlook, self.waiting = Outlook(), list(cells)
+        outlook, self.waiting, climbs_anew = Outlook(), list(cells), False
         while self.waiting:
             # Of equals the one that starts much faster, and of those the first, in the profile's order.
             cell = max(self.waiting, key=lambda each: self._rank(each, outlook))
             if not self.stalls.bars(cell.settings):
                 waits = outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING
-                if waits or self.space.is_last(cell.settings):
+                is_last = self.space.is_last(cell.settings) and cell is not self.own_cell
+                if (waits or is_last) and self.screened:
                     self.climb.down(self.screened, self.sizes)
+                if is_last and not climbs_anew:
+                    # The ladders of all others may have taken all the trials there are for ladders.
+                    climbs_anew = True
+                    self.climb.begin_anew()
                 self._screen(cell)
                 if (gain := self._screened_gain(cell)) is not None:
                     outlook.take(self.stalls.to_blame(cell.settings), gain)
@@ -215,7 +223,8 @@ class _Run:
 
     def _rank(self, cell: Cell, outlook: Outlook) -> tuple[bool, float, int]:
         settings = cell.settings
-        return not self.space.is_last(settings), outlook.expect(settings), -self._slowness(cell)
+        is_last = self.space.is_last(settings) and cell is not self.own_cell
+        return not is_last, outlook.expect(settings), -self._slowness(cell)
 
     def _slowness(self, cell: Cell) -> int:
         """How often the time that a cell's start is expected to take doubles a second."""
@@ -293,6 +302,9 @@ class _Run:
     def _affordable(self, config: TrainingConfig) -> bool:
         return self.budget.affords_trial(config, self.racers, self._checks_of_the_leader())
 
+    def _step_limit_s(self) -> float:
+        return self.budget.step_limit_s(self.racers, self._checks_of_the_leader())
+
     def _checks_of_the_leader(self) -> list[TrainingConfig]:
         return self.guard.trainings(self.guard.due(self.racers[:1]))
 
@@ -303,7 +315,7 @@ class _Run:
             return None
         # While it warms up it trains on the first of the timed steps, which the leader has timed.
         give_up_ms = math.exp(self._hopeless) * self.standings.leader.step_ms[0]
-        limit_s = self.budget.step_limit_s(self.racers, self._checks_of_the_leader())
+        limit_s = self._step_limit_s()
         trial = self._measure(
             stage,
             config,
@@ -314,10 +326,11 @@ class _Run:
         )
         self.standings.take(trial)
         cell.take(trial)
-        self.stalls.take(cell.settings, trial)
-        if trial.outcome is Outcome.TIMEOUT and limit_s < self.budget.timeout_s:
+        if trial.outcome is not Outcome.TIMEOUT or not self._near_the_limit():
+            self.stalls.take(cell.settings, trial)
+        if trial.outcome is Outcome.TIMEOUT and limit_s < self.budget.timeout_s and not config.compile:
             more = "which is what the race left it; a larger --budget leaves it more"
-            self.notes.append(f"{config.label()}: no step ended within {limit_s:.0f} s, {more}")
+            self.notes.append(f"{config.label()}: {trial.detail}, {more}")
         self._choose(config)
         return trial
 
@@ -396,15 +409,16 @@ class _Run:
     def _carry_over(self) -> None:
         """Try the values of extra knobs that helped on the configs that are the fastest by now: batch sizes lie close,
         so that what leads may have changed since the knobs were tried. What compiles costs too much for that."""
-        names = [knob.name for knob in self.space.extra_knobs if knob.name != "compile"]
-        values = helpful_values(self.standings, self.baseline.config, names)
-        if not values:
-            return
-        plain = [trial.config for trial in self.standings.close() if trial.stage is not Stage.KNOBS]
-        for config in plain[:_CARRIED_OVER]:
-            helped = config.model_copy(update=values)
-            if helped not in self.standings.trials:
-                self._try(Cell(helped), helped, Stage.KNOBS)
+        knobs = [knob for knob in self.space.extra_knobs if knob.name != "compile"]
+        values = helpful_values(self.standings, self.baseline.config, [knob.name for knob in knobs])
+        plain = [trial for trial in self.standings.usable() if trial.stage is not Stage.KNOBS]
+        for trial in self.standings.near(plain)[:_CARRIED_OVER] if values else ():
+            config = trial.config
+            for knob in knobs:
+                if knob.name in values and not knob.idle_beside(values[knob.name], config):
+                    config = config.model_copy(update={knob.name: values[knob.name]})
+            if config not in self.standings.trials:
+                self._try(Cell(config), config, Stage.KNOBS)
 
     def _is_hopeless(self, knob: Knob, leader: TrainingConfig) -> bool:
         reason = is_hopeless(self.space.profile, knob, median(self.standings.trials[leader].step_ms))

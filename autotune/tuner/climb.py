@@ -34,6 +34,10 @@ class Climb:
         self._ladders: dict[Cell, Ladder] = {}
         self._trials = 0
 
+    def begin_anew(self) -> None:
+        """As many trials from here on as from the beginning."""
+        self._trials = 0
+
     def down(self, cells: Sequence[Cell], sizes: Sequence[int]) -> None:
         """Go on where the last climb of a cell ended, each from its largest batch.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from autotune.config import Knob, TrainingConfig
+from autotune.intervals import INDIFFERENCE
 from autotune.records import Outcome, Trial
 from autotune.tuner.space import Space
 from autotune.tuner.standings import Standings
@@ -57,14 +58,12 @@ def try_extra_knobs(
 
 def helpful_values(standings: Standings, baseline: TrainingConfig, names: Sequence[str]) -> dict[str, Any]:
     """The values of some extra knobs that brought most beside the same config with the baseline's; empty where none
-    brought anything."""
+    brought more than the zone of indifference. What is compiled says nothing of the others."""
     usual = {name: getattr(baseline, name) for name in names}
-    best, brought = usual, 0.0
-    for trial in standings.usable():
-        without = standings.trials.get(trial.config.model_copy(update=usual))
-        if without is None or trial.config.compile or not standings.is_usable(without):
-            continue
-        gain = standings.gain(trial) - standings.gain(without)
-        if gain > brought:
-            best, brought = {name: getattr(trial.config, name) for name in names}, gain
+    best, brought = usual, INDIFFERENCE
+    usable = {trial.config: trial for trial in standings.usable() if not trial.config.compile}
+    for config, trial in usable.items():
+        without = usable.get(config.model_copy(update=usual))
+        if without is not None and (gain := standings.gain(trial) - standings.gain(without)) > brought:
+            best, brought = {name: getattr(config, name) for name in names}, gain
     return {} if best == usual else best

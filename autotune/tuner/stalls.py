@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from autotune.config import TrainingConfig
+from autotune.config import Precision, TrainingConfig
 from autotune.records import Outcome, Trial
 
 __all__ = ["Stalls"]
 
-# What every combination that it was tried in stalls with, so many at least, is not tried in others.
+# What every combination that it was tried in stalls with, of so many precisions at least, is not tried in others.
 _ENOUGH = 2
 # What cuDNN does for one precision alone, as in fp16 for a MobileNet on an H200, it need not do in another.
 _SETTINGS = ("channels_last", "cudnn_benchmark")
@@ -37,16 +37,21 @@ class Stalls:
     def bars(self, settings: TrainingConfig) -> bool:
         """Whether a combination is not worth a trial: all that was tried with one of its settings stalled, and one of
         those does not stall without it."""
-        name = next((name for name in _SETTINGS if getattr(settings, name) and self._always_stall(name)), None)
+        name = next(
+            (each for each in _SETTINGS if getattr(settings, each) and self._always_stall(each, settings)), None
+        )
         if name is not None:
             self._barred[name] = self._barred.get(name, 0) + 1
         return name is not None
 
-    def _always_stall(self, name: str) -> bool:
+    def _always_stall(self, name: str, settings: TrainingConfig) -> bool:
+        """Told by several precisions, one of which is as wide as the one that is asked for."""
         own = [each for each in self._tried if getattr(each, name)]
         without = [each.model_copy(update={name: False}) for each in own]
         is_to_blame = any(self._tried.get(each) is False for each in without)
-        return len(own) >= _ENOUGH and is_to_blame and all(self._tried[each] for each in own)
+        as_wide = any(_is_half(each) == _is_half(settings) for each in own)
+        enough = len({each.precision for each in own}) >= _ENOUGH and as_wide
+        return enough and is_to_blame and all(self._tried[each] for each in own)
 
     def notes(self) -> list[str]:
         """What was left out, for what."""
@@ -55,3 +60,7 @@ class Stalls:
             f"{name}: left out in {count} more combination{'s' * (count > 1)}, {reason}"
             for name, count in self._barred.items()
         ]
+
+
+def _is_half(settings: TrainingConfig) -> bool:
+    return settings.precision in (Precision.FP16, Precision.BF16)
