@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from statistics import fmean, median
+from statistics import median
 
 import torch
 import typer
@@ -20,7 +20,7 @@ from tabulate import tabulate
 from autotune.config import Precision, TrainingConfig
 from autotune.records import DataSpec, Job, ModelSpec
 from autotune.tuner.child import LEARNING_RATE
-from autotune.tuner.numerics import STEPS
+from autotune.tuner.numerics import STEPS, apart, late
 from autotune.workload.prepare import Prepared, prepare
 from autotune.workload.step import OptimizerStep
 
@@ -77,14 +77,10 @@ RUNS: dict[str, tuple[Precision, Callable[[OptimizerStep], None] | None]] = {
 }
 
 
-def _late(apart: list[float]) -> float:
-    return fmean(apart[len(apart) // 2 :])
-
-
 def main(seeds: int = 3) -> None:
     rows = []
     for model in MODELS:
-        apart: dict[str, list[list[float]]] = {name: [] for name in RUNS}
+        distances: dict[str, list[list[float]]] = {name: [] for name in RUNS}
         for seed in range(seeds):
             job = Job(
                 model=ModelSpec(name=model, image_size=IMAGE_SIZE),
@@ -96,11 +92,10 @@ def main(seeds: int = 3) -> None:
             prepared = prepare(job)
             plain = losses(prepared, Precision.FP32, None)
             for name, (precision, change) in RUNS.items():
-                ours = losses(prepared, precision, change)
-                apart[name].append([abs(loss / theirs - 1.0) for loss, theirs in zip(ours, plain, strict=True)])
-                print(model, seed, name, [round(each, 3) for each in apart[name][-1]], flush=True)
-        for name, found in apart.items():
-            told = [sorted(map(of, found)) for of in (median, _late, max)]
+                distances[name].append(apart(losses(prepared, precision, change), plain))
+                print(model, seed, name, [round(each, 3) for each in distances[name][-1]], flush=True)
+        for name, found in distances.items():
+            told = [sorted(map(of, found)) for of in (median, late, max)]
             rows.append((model, name, *(f"{each[0]:.1%} to {each[-1]:.1%}" for each in told)))
     print(tabulate(rows, ("detector", "run", "median over steps", "mean over the last half", "largest")))
 

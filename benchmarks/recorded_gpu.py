@@ -1,20 +1,22 @@
 """What the recordings in tests/data/h200 say: `python -m benchmarks.recorded_gpu`. Needs no GPU.
 
-The runs' verdicts; what the card reaches; the profiles' modelled memory traffic beside what the card's own counters
-(NVML's GPM) saw; and what the first steps of each process took, before the race.
+The runs' verdicts; how far losses lay from fp32's in their numerics checks; what the card reaches; the profiles'
+modelled memory traffic beside what the card's own counters (NVML's GPM) saw; and what the first steps of each process
+took, before the race.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from tabulate import tabulate
 
 from autotune.datasheet import datasheet_of
 from autotune.profile_record import Profile
 from autotune.records import RunRecord, Stage, load_run
+from autotune.tuner.numerics import apart, late
 from benchmarks.ceilings import row
 
 RECORDED = Path(__file__).parents[1] / "tests" / "data" / "h200"
@@ -22,7 +24,10 @@ RECORDED = Path(__file__).parents[1] / "tests" / "data" / "h200"
 
 def main() -> None:
     runs = {path.parent.name: load_run(path.parent) for path in sorted(RECORDED.glob("*/run.json"))}
-    _print(("recording", "trials", "verdict"), (_verdict(name, run) for name, run in runs.items() if run.is_search))
+    columns = ("recording", "trials", "measured, s", "verdict")
+    _print(columns, (_verdict(name, run) for name, run in runs.items() if run.is_search))
+    columns = ("recording", "config", "each step", "mean", "median", "mean over the later half")
+    _print(columns, (line for name, run in runs.items() for line in _numerics(name, run)))
     profiles = {name: run.profile for name, run in runs.items() if run.profile}
     ceilings = next(iter(profiles.values())).ceilings
     assert ceilings is not None
@@ -40,7 +45,16 @@ def _print(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> None:
 
 def _verdict(name: str, run: RunRecord) -> tuple[str, ...]:
     told = run.recommendation.verdict.sentence if run.recommendation else f"none: {run.status}"
-    return name, str(len(run.trials)), told
+    return name, str(len(run.trials)), f"{run.spent_s:.0f} of {run.budget_s:.0f}", told
+
+
+def _numerics(name: str, run: RunRecord) -> Iterator[tuple[str, ...]]:
+    checked = [trial for trial in run.trials if trial.stage is Stage.NUMERICS]
+    for trial in checked[1:]:
+        # fp32 comes first.
+        found = apart(trial.losses, checked[0].losses)
+        told = (f"{each:.1%}" for each in (fmean(found), median(found), late(found)))
+        yield name, trial.config.label(), ", ".join(f"{each:.1%}" for each in found), *told
 
 
 def _profile(name: str, profile: Profile) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from autotune.tuner.bench import Bench, fail_if_unusable
 from autotune.tuner.budget import STEPS_AT_LEAST, Budget
 from autotune.tuner.cell import Cell
 from autotune.tuner.climb import Climb
-from autotune.tuner.extra_search import CELLS_AT_MOST, helpful_values, try_extra_knobs
+from autotune.tuner.extra_search import CELLS_AT_MOST, carried_over, try_extra_knobs
 from autotune.tuner.memory_fit import MemoryFit
 from autotune.tuner.numerics import STEPS, Guard
 from autotune.tuner.objective import Objective
@@ -46,8 +46,6 @@ _UNPROMISING = 0.1
 _RACERS = 4
 # Where more configs than can race are close, they are timed again in fresh processes, so many of them and so often.
 _REPEATED, _REPEATS = 10, 2
-# Configs that the extra knobs' helpful values are tried on once more are known.
-_CARRIED_OVER = 3
 
 
 class CellSearch:
@@ -207,7 +205,7 @@ class _Run:
             cell = max(self.waiting, key=lambda each: self._rank(each, outlook))
             if not self.stalls.bars(cell.settings):
                 waits = outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING
-                is_last = self.space.is_last(cell.settings) and cell is not self.own_cell
+                is_last = self._is_last(cell)
                 if (waits or is_last) and self.screened:
                     self.climb.down(self.screened, self.sizes)
                 if is_last and not climbs_anew:
@@ -222,9 +220,10 @@ class _Run:
         self.notes += self.stalls.notes()
 
     def _rank(self, cell: Cell, outlook: Outlook) -> tuple[bool, float, int]:
-        settings = cell.settings
-        is_last = self.space.is_last(settings) and cell is not self.own_cell
-        return not is_last, outlook.expect(settings), -self._slowness(cell)
+        return not self._is_last(cell), outlook.expect(cell.settings), -self._slowness(cell)
+
+    def _is_last(self, cell: Cell) -> bool:
+        return self.space.is_last(cell.settings) and cell is not self.own_cell
 
     def _slowness(self, cell: Cell) -> int:
         """How often the time that a cell's start is expected to take doubles a second."""
@@ -407,16 +406,7 @@ class _Run:
         self._weigh_compiled()
 
     def _carry_over(self) -> None:
-        """Try the values of extra knobs that helped on the configs that are the fastest by now: batch sizes lie close,
-        so that what leads may have changed since the knobs were tried. What compiles costs too much for that."""
-        knobs = [knob for knob in self.space.extra_knobs if knob.name != "compile"]
-        values = helpful_values(self.standings, self.baseline.config, [knob.name for knob in knobs])
-        plain = [trial for trial in self.standings.usable() if trial.stage is not Stage.KNOBS]
-        for trial in self.standings.near(plain)[:_CARRIED_OVER] if values else ():
-            config = trial.config
-            for knob in knobs:
-                if knob.name in values and not knob.idle_beside(values[knob.name], config):
-                    config = config.model_copy(update={knob.name: values[knob.name]})
+        for config in carried_over(self.space, self.standings):
             if config not in self.standings.trials:
                 self._try(Cell(config), config, Stage.KNOBS)
 

@@ -35,7 +35,7 @@ from autotune.tuner.lineage import end_with_the_parent
 from autotune.workload.prepare import Prepared
 from autotune.workload.step import OptimizerStep
 
-__all__ = ["run_child"]
+__all__ = ["LEARNING_RATE", "run_child"]
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|ALLOC(ATION)?_FAILED", re.IGNORECASE

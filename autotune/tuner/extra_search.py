@@ -12,14 +12,16 @@ from typing import Any
 
 from autotune.config import Knob, TrainingConfig
 from autotune.intervals import INDIFFERENCE
-from autotune.records import Outcome, Trial
+from autotune.records import Outcome, Stage, Trial
 from autotune.tuner.space import Space
 from autotune.tuner.standings import Standings
 
-__all__ = ["CELLS_AT_MOST", "helpful_values", "try_extra_knobs"]
+__all__ = ["CELLS_AT_MOST", "carried_over", "try_extra_knobs"]
 
 # On the leading cell and its nearest rival.
 CELLS_AT_MOST = 2
+# What helped is carried over to so many.
+_CARRIED_OVER = 3
 
 
 def try_extra_knobs(
@@ -56,10 +58,25 @@ def try_extra_knobs(
             tried(best)
 
 
-def helpful_values(standings: Standings, baseline: TrainingConfig, names: Sequence[str]) -> dict[str, Any]:
+def carried_over(space: Space, standings: Standings) -> list[TrainingConfig]:
+    """The configs that are the fastest by now without extra knobs, with the values of those that helped: batch sizes
+    lie close, so that what leads may have changed since the knobs were tried. What compiles costs too much for that."""
+    knobs = [knob for knob in space.extra_knobs if knob.name != "compile"]
+    values = _helpful_values(standings, [knob.name for knob in knobs])
+    plain = [trial for trial in standings.usable() if trial.stage is not Stage.KNOBS]
+    configs = [trial.config for trial in standings.near(plain)[:_CARRIED_OVER]] if values else []
+    return [
+        config.model_copy(
+            update={knob.name: values[knob.name] for knob in knobs if not knob.idle_beside(values[knob.name], config)}
+        )
+        for config in configs
+    ]
+
+
+def _helpful_values(standings: Standings, names: Sequence[str]) -> dict[str, Any]:
     """The values of some extra knobs that brought most beside the same config with the baseline's; empty where none
     brought more than the zone of indifference. What is compiled says nothing of the others."""
-    usual = {name: getattr(baseline, name) for name in names}
+    usual = {name: getattr(standings.baseline.config, name) for name in names}
     best, brought = usual, INDIFFERENCE
     usable = {trial.config: trial for trial in standings.usable() if not trial.config.compile}
     for config, trial in usable.items():

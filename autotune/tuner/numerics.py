@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, median
 
 from autotune.config import MatmulPrecision, OptimizerImplementation, Precision, TrainingConfig
 from autotune.records import Outcome, Trial
 
-__all__ = ["STEPS", "Guard", "is_reduced", "objection", "reference"]
+__all__ = ["STEPS", "Guard", "apart", "is_reduced", "late", "objection", "reference"]
 
 # Optimizer steps, with updates that count, on the same seeded batches.
 STEPS = 6
 # Of |loss / fp32's loss - 1|: the median over the steps, and the mean over the later half of them. Detectors sample
 # their proposals by what they predict, so that sound runs part by chance, in single steps by much: frcnn_resnet50 in
-# bf16 on an H200 by 31% in one, and by 8% on average. What gross faults do, and where it shows: benchmarks/numerics.py.
+# bf16 on an H200 by 31% in one, by 8.5% on average. What gross faults do, and where it shows: benchmarks/numerics.py.
 _TOLERANCE, _TOLERANCE_LATE = 0.1, 0.25
 
 
@@ -45,17 +45,22 @@ def objection(ours: Trial, plain: Trial) -> str | None:
         return f"{ours.detail}"
     if ours.outcome is not Outcome.OK or plain.outcome is not Outcome.OK:
         return None
-    pairs = zip(ours.losses, plain.losses, strict=True)
-    apart = [abs(loss / theirs - 1.0) if theirs else math.inf for loss, theirs in pairs]
-    late = apart[len(apart) // 2 :]
-    measures = (
-        (f"the median over {len(apart)} steps", median(apart), _TOLERANCE),
-        (f"the mean over the last {len(late)}", fmean(late), _TOLERANCE_LATE),
-    )
-    for of, found, tolerance in measures:
-        if not found <= tolerance:
-            return f"its losses lie {found:.0%} from fp32's, {of}; {tolerance:.0%} are tolerated"
+    found = apart(ours.losses, plain.losses)
+    usual, later = f"the median over {len(found)} steps", "the mean over the later half of the steps"
+    for of, distance, tolerance in ((usual, median(found), _TOLERANCE), (later, late(found), _TOLERANCE_LATE)):
+        if not distance <= tolerance:
+            return f"its losses lie {distance:.0%} from fp32's, {of}; {tolerance:.0%} are tolerated"
     return None
+
+
+def apart(losses: Sequence[float], plain: Sequence[float]) -> list[float]:
+    """|loss / fp32's loss - 1| of each step."""
+    return [abs(loss / theirs - 1.0) if theirs else math.inf for loss, theirs in zip(losses, plain, strict=True)]
+
+
+def late(distances: Sequence[float]) -> float:
+    """The mean over the later half of the steps."""
+    return fmean(distances[len(distances) // 2 :])
 
 
 class Guard:

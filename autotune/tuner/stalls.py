@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from autotune.config import Precision, TrainingConfig
+from autotune.config import TrainingConfig
 from autotune.records import Outcome, Trial
+from autotune.tuner.cell import Cell
 
 __all__ = ["Stalls"]
 
@@ -36,7 +37,7 @@ class Stalls:
 
     def bars(self, settings: TrainingConfig) -> bool:
         """Whether a combination is not worth a trial: all that was tried with one of its settings stalled, and one of
-        those does not stall without it."""
+        those does not stall without it. What is barred is counted, for notes()."""
         name = next(
             (each for each in _SETTINGS if getattr(settings, each) and self._always_stall(each, settings)), None
         )
@@ -49,7 +50,7 @@ class Stalls:
         own = [each for each in self._tried if getattr(each, name)]
         without = [each.model_copy(update={name: False}) for each in own]
         is_to_blame = any(self._tried.get(each) is False for each in without)
-        as_wide = any(_is_half(each) == _is_half(settings) for each in own)
+        as_wide = any(Cell(each).is_half == Cell(settings).is_half for each in own)
         enough = len({each.precision for each in own}) >= _ENOUGH and as_wide
         return enough and is_to_blame and all(self._tried[each] for each in own)
 
@@ -60,7 +61,3 @@ class Stalls:
             f"{name}: left out in {count} more combination{'s' * (count > 1)}, {reason}"
             for name, count in self._barred.items()
         ]
-
-
-def _is_half(settings: TrainingConfig) -> bool:
-    return settings.precision in (Precision.FP16, Precision.BF16)
