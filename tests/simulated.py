@@ -41,6 +41,7 @@ class SimulatedBench:
         self.circumstances = where
         self.seed = seed
         self.keeps_sessions = where.on_cpu
+        self.batches_in_turn: int | None = None
         self.memory_bytes = memory_limit_bytes
         self.remaining_s = budget_s
         self.trials: list[Trial] = []

@@ -52,6 +52,7 @@ class Bench(Protocol):
     keeps_sessions: bool
     memory_bytes: int | None  # what a trial may take
     input_elements: int | None  # of the largest image as the detector takes it
+    batches_in_turn: int | None  # after so many steps the images come again in the same batches; None: not known
 
     @property
     def remaining_s(self) -> float:
@@ -104,7 +105,7 @@ class LiveBench:
         self.memory_bytes: int | None = job.memory_limit_bytes or machine.device_memory_bytes or machine.memory_bytes
         self.keeps_sessions = machine.device_type == "cpu"
         self.input_elements: int | None = None
-        self._batches: int | None = None
+        self.batches_in_turn: int | None = None
         self.budget_s = budget_s
         self.spent_s = 0.0
         self.trials: list[Trial] = []
@@ -121,9 +122,8 @@ class LiveBench:
         self._server = server
         self.input_elements = workload.input_elements if workload else None
         if workload:
-            # After so many steps the images come again in the same batches.
             images, a_step = workload.images_in_turn, self._job.effective_batch
-            self._batches = images // math.gcd(images, a_step)
+            self.batches_in_turn = images // math.gcd(images, a_step)
 
     def close(self) -> None:
         """End the server, and its children with it."""
@@ -141,7 +141,7 @@ class LiveBench:
     def rehearsals(self, steps: int) -> int:
         if self.circumstances.on_cpu or not steps:
             return 0
-        return min(steps, self._batches or steps) - 1
+        return min(steps, self.batches_in_turn or steps) - 1
 
     def release(self, config: TrainingConfig) -> None:
         session = self._kept.pop(config, None)

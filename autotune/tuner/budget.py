@@ -117,6 +117,18 @@ class Budget:
         trial_s = self.start_s(config) + self._in_all(len(self.steps)) * self._step_s
         return self._bench.remaining_s >= trial_s + self.for_race_s(racers) + self.checks_s(checks)
 
+    def affords_heat(
+        self,
+        sides: Sequence[TrainingConfig],
+        steps: int,
+        racers: Sequence[TrainingConfig],
+        checks: Sequence[TrainingConfig],
+    ) -> bool:
+        """Whether a block of these, each of so many steps, leaves racers a race, and these the check of their
+        numerics."""
+        heat_s = sum(self.start_s(each) + self._in_all(steps) * self._usual_s(each) for each in sides)
+        return self._bench.remaining_s >= heat_s + self.for_race_s(racers) + self.checks_s(checks)
+
     def step_limit_s(self, racers: Sequence[TrainingConfig], checks: Sequence[TrainingConfig]) -> float:
         """The longest that a step may take where racers are left a race, and these the check of their numerics: half of
         that, since a trial meets two new image sizes."""
@@ -174,6 +186,7 @@ class Budget:
             tie=self._objective.tie,
             measure=self._objective.measure,
             side_s=self._objective.window_s,
+            heats=self._standings.heats,
         )
 
     def remedy(self, racers: Sequence[TrainingConfig]) -> str:

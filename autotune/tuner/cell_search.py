@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from statistics import median
 
 from autotune.config import Knob, TrainingConfig
 from autotune.errors import DeviceError
-from autotune.records import Outcome, Recommended, Stage, Trial, Verdict, VerdictKind
+from autotune.records import SIDES_AT_MOST, Outcome, Recommended, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench, fail_if_unusable
 from autotune.tuner.budget import STEPS_AT_LEAST, Budget
 from autotune.tuner.cell import Cell
 from autotune.tuner.climb import Climb
 from autotune.tuner.extra_search import CELLS_AT_MOST, carried_over, try_extra_knobs
-from autotune.tuner.memory_fit import MemoryFit
+from autotune.tuner.memory_probes import MemoryProbes
 from autotune.tuner.numerics import STEPS, Guard
 from autotune.tuner.objective import Objective
 from autotune.tuner.order import Order
@@ -28,24 +29,17 @@ from autotune.tuner.search import Findings
 from autotune.tuner.space import Space
 from autotune.tuner.stalls import Stalls
 from autotune.tuner.standings import Standings
-from autotune.tuner.tensor_limit import TensorLimit
 from autotune.tuner.unraced import no_verdict, of_stalls
 
 __all__ = ["CellSearch"]
 
 # The share of the device's memory that a recommended config may take.
 _MEMORY_SHARE = 0.9
-# Where the baseline, scaled to the largest batch, would take less than this share of it, no cell is near the limit.
-_FAR_FROM_LIMIT = 0.5
-# Batch sizes at which a cell's memory is probed, where the effective batch has them.
-_PROBED = (2, 8)
 # A config that is this much slower than the leader while warming up is given up.
 _GIVE_UP, _GIVE_UP_ERRORS, _GIVE_UP_AT_MOST = 1.35, 3.0, 2.5
 # A cell that is expected to stay this far behind the leader is screened after the ladders of the others.
 _UNPROMISING = 0.1
 _RACERS = 4
-# Where more configs than can race are close, they are timed again in fresh processes, so many of them and so often.
-_REPEATED, _REPEATS = 10, 2
 
 
 class CellSearch:
@@ -66,12 +60,11 @@ class _Run:
         self.space = space
         self.objective = objective
         self.own_cell = Cell(space.baseline)  # the baseline's
-        self.tensors = TensorLimit(bench.input_elements)
-        self.limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
+        limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
+        self.memory = MemoryProbes(space, limit_bytes, bench.input_elements, self._probe)
         self.waiting: list[Cell] = []  # to be screened
         self.screened: list[Cell] = []
-        self.probed: list[Cell] = []  # ahead of their turn, for others
-        self.standings = Standings(objective, self.limit_bytes)
+        self.standings = Standings(objective, limit_bytes)
         self.budget = Budget(bench, self.standings, objective)
         self.climb = Climb(
             self.standings,
@@ -88,8 +81,7 @@ class _Run:
         self.stalls = Stalls(self.baseline.config)
         self.guard = Guard(self.baseline.config, self.standings.has_failed)
         self.standings.begin(self.baseline)
-        self.sizes = [config.batch_size for config in self.space.ladder(self.baseline.config)]
-        self._leave_out_what_cannot_be_indexed()
+        self.memory.begin(self.baseline)
         settings = [self.baseline.config, *self.space.settings(self.baseline.config)]
         if not self.space.settings_fixed:
             cells = [self.own_cell, *(Cell(each) for each in settings[1:])]
@@ -97,22 +89,23 @@ class _Run:
             self.stalls.take(self.own_cell.settings, self.baseline)
             self._screen_and_climb(cells)
             self._try_extra_knobs(cells)
-            self._repeat()
-            self._carry_over()
+            self._hold_first_heats()
             self._leave_out_the_unsound()
         self._tell_of_stalls()
         result, config = self._decide()
         # What was refused while the race's reserve was larger may have been tried later.
         not_tried = tuple(config for config in dict.fromkeys(self.not_tried) if config not in self.standings.trials)
-        return Findings(self.baseline.config, Recommended(config=config, verdict=result), not_tried, tuple(self.notes))
+        return Findings(
+            self.baseline.config,
+            Recommended(config=config, verdict=result),
+            not_tried,
+            (*self.memory.notes, *self.notes),
+        )
 
     def _measure_baseline(self) -> Trial:
         """The baseline at the largest divisor of the effective batch that fits."""
         cell = self.own_cell
-        sizes = [config.batch_size for config in self.space.baselines()]
-        if self.tensors.may_matter(sizes[0]):
-            self._probe(cell, below=sizes[0])
-        sizes = list(filter(self.tensors.allows, sizes))
+        sizes = self.memory.baseline_sizes(cell)
         detail = "its tensors are too large to be indexed"
         while (size := cell.memory.candidate(sizes, self.bench.memory_bytes)) is not None:
             config = self._at(cell, size)
@@ -126,7 +119,7 @@ class _Run:
                 # It fits or does not as the allocator likes: a smaller one is surer.
                 cell.memory.fail(size)
             if not cell.memory.peaks:
-                self._probe(cell, below=size)
+                self.memory.probe(cell, below=size)
             detail = first.detail
         raise DeviceError(f"not even one image at a time fits into memory ({detail}); try a smaller --image-size")
 
@@ -156,6 +149,7 @@ class _Run:
         step_timeout_s: float | None = None,
         predicted_bytes: int | None = None,
         watch_tensors: bool = False,
+        sides: tuple[TrainingConfig, ...] = (),
     ) -> Trial:
         # A child whose weights have moved, or that has seen the worst case alone, times nothing.
         keep = stage not in (Stage.MEMORY, Stage.NUMERICS)
@@ -171,30 +165,20 @@ class _Run:
             needs_energy=self.objective is Objective.ENERGY and (stage, block) != (Stage.BASELINE, 0),
             predicted_bytes=predicted_bytes,
             watch_tensors=watch_tensors,
+            sides=sides,
             reserve_s=self.budget.for_race_s(self.racers) if self.standings.trials else 0.0,
         )
         trial = self.bench.measure(order)
         self.budget.take(trial)
         return trial
 
-    def _probe(self, cell: Cell, below: int) -> None:
-        """Learn what a cell takes at two small batches; at the smallest of all where one of those is too large."""
-        sizes = sorted(config.batch_size for config in self.space.ladder(self.space.baseline))
-        for wanted in (*_PROBED, 1):
-            size = min(sizes, key=lambda size: (abs(size - wanted), size))
-            # 0 has failed where a probe did not end.
-            known = size in cell.memory.peaks or {size, 0} & cell.memory.failed
-            if size < below and not known and len(cell.memory.peaks) < len(_PROBED):
-                watched = cell is self.own_cell
-                # The first probe may have shown how slowly the cell starts.
-                if not watched and not self._affordable(cell.settings):
-                    return
-                limit_s = None if watched else self._step_limit_s()
-                trial = self._measure(
-                    Stage.MEMORY, self._at(cell, size), range(0), step_timeout_s=limit_s, watch_tensors=watched
-                )
-                cell.take(trial)
-                self.tensors.take(trial)
+    def _probe(self, cell: Cell, config: TrainingConfig) -> Trial | None:
+        """What a config takes on the worst case; before the baseline has run, whatever that costs."""
+        is_own = cell is self.own_cell
+        if not is_own and not self._affordable(config):
+            return None
+        limit_s = None if is_own else self._step_limit_s()
+        return self._measure(Stage.MEMORY, config, range(0), step_timeout_s=limit_s, watch_tensors=is_own)
 
     def _screen_and_climb(self, cells: list[Cell]) -> None:
         """Screen the cells, the most promising first, each new setting before any of them twice. Before the first of
@@ -207,7 +191,7 @@ class _Run:
                 waits = outlook.expect(cell.settings) < self.standings.lead - _UNPROMISING
                 is_last = self._is_last(cell)
                 if (waits or is_last) and self.screened:
-                    self.climb.down(self.screened, self.sizes)
+                    self.climb.down(self.screened, self.memory.sizes)
                 if is_last and not climbs_anew:
                     # The ladders of all others may have taken all the trials there are for ladders.
                     climbs_anew = True
@@ -216,7 +200,7 @@ class _Run:
                 if (gain := self._screened_gain(cell)) is not None:
                     outlook.take(self.stalls.to_blame(cell.settings), gain)
             self.waiting.remove(cell)
-        self.climb.down(cells, self.sizes)
+        self.climb.down(cells, self.memory.sizes)
         self.notes += self.stalls.notes()
 
     def _rank(self, cell: Cell, outlook: Outlook) -> tuple[bool, float, int]:
@@ -246,57 +230,17 @@ class _Run:
 
     def _screen(self, cell: Cell) -> None:
         """Time a cell at the largest batch that it trains with."""
-        if self._near_the_limit() and self._affordable(cell.settings):
-            cell.memory.like = self._likest(cell) or self._plainest(cell)
-            if cell.memory.like is None:
-                self._probe(cell, below=self.sizes[0] + 1)
-            self._leave_out_what_cannot_be_indexed()
+        if self.memory.near_the_limit and self._affordable(cell.settings):
+            self.memory.learn(cell, self.screened, self.waiting)
         self.screened.append(cell)
-        while (size := cell.memory.candidate(self.sizes, self.limit_bytes)) is not None:
+        while (size := cell.memory.candidate(self.memory.sizes, self.memory.limit_bytes)) is not None:
             config = self._at(cell, size)
             if config in self.standings.trials:
                 return
             trial = self._try(cell, config, Stage.SETTINGS)
             # A step that never ends for want of memory may do so in a smaller batch; one for cuDNN's choice does not.
-            if trial is None or (trial.outcome is Outcome.TIMEOUT and not self._near_the_limit()):
+            if trial is None or (trial.outcome is Outcome.TIMEOUT and not self.memory.near_the_limit):
                 return
-
-    def _likest(self, cell: Cell) -> MemoryFit | None:
-        """The memory of the known cell that shares most settings with this one, of those whose activations are as
-        wide: what is predicted from it is verified as any prediction is, and saves two probes a cell."""
-        known = [
-            each
-            for each in [*self.screened, *self.probed]
-            if len(each.memory.peaks) > 1 and each.is_half == cell.is_half
-        ]
-        return max(known, key=cell.settings_shared_with).memory if known else None
-
-    def _plainest(self, cell: Cell) -> MemoryFit | None:
-        """The memory, now probed, of the cell with the same precision and else the baseline's settings: it starts as
-        the baseline does, where others may compile kernels for each probe."""
-        precision = cell.settings.precision
-        plain = Cell(self.baseline.config.model_copy(update={"precision": precision}))
-        known = [*self.waiting, *self.screened, *self.probed]
-        plain = next((each for each in known if each == plain), plain)
-        self._probe(plain, below=self.sizes[0] + 1)
-        self.probed.append(plain)
-        return plain.memory if plain is not cell and plain.memory.peaks else None
-
-    def _leave_out_what_cannot_be_indexed(self) -> None:
-        """Batch sizes whose tensors are too large; not the baseline's, which has run."""
-        beyond = [
-            size for size in self.sizes if size > self.baseline.config.batch_size and not self.tensors.allows(size)
-        ]
-        if beyond:
-            self.sizes = [size for size in self.sizes if size not in beyond]
-            self.notes.append(self.tensors.why_not(beyond))
-
-    def _near_the_limit(self) -> bool:
-        """Whether any batch might not fit: no cell takes twice what the baseline takes."""
-        peak = self.baseline.peak_memory_bytes
-        if self.limit_bytes is None or peak is None:
-            return False
-        return peak * self.sizes[0] / self.baseline.config.batch_size > _FAR_FROM_LIMIT * self.limit_bytes
 
     def _affordable(self, config: TrainingConfig) -> bool:
         return self.budget.affords_trial(config, self.racers, self._checks_of_the_leader())
@@ -325,7 +269,7 @@ class _Run:
         )
         self.standings.take(trial)
         cell.take(trial)
-        if trial.outcome is not Outcome.TIMEOUT or not self._near_the_limit():
+        if trial.outcome is not Outcome.TIMEOUT or not self.memory.near_the_limit:
             self.stalls.take(cell.settings, trial)
         if trial.outcome is Outcome.TIMEOUT and limit_s < self.budget.timeout_s and not config.compile:
             more = "which is what the race left it; a larger --budget leaves it more"
@@ -333,20 +277,47 @@ class _Run:
         self._choose(config)
         return trial
 
-    def _repeat(self) -> None:
-        """Time the configs that are close to the fastest again, each round in a new order, where not all can race."""
-        dice = random.Random(self.bench.seed)
-        for block in range(1, 1 + _REPEATS):
-            close = self.standings.close()[:_REPEATED]
-            if len(close) <= _RACERS:
-                return
-            for trial in dice.sample(close, len(close)):
-                if not self._affordable(trial.config):
-                    return
-                self.bench.release(trial.config)
-                again = self._measure(trial.stage, trial.config, self.budget.steps, block=block)
-                self.standings.repeat(again)
-                self._choose(trial.config)
+    def _hold_first_heats(self) -> None:
+        """Where more than can race are close to the fastest, time them beside each other. Then what leads may be
+        another, on which what extra knobs helped is still to be tried: that meets the best of them."""
+        self._try_what_helped()
+        self._hold_heat(self._close())
+        if new := [config for config in self._try_what_helped() if config in self._close()]:
+            known = [config for config in self._close() if config not in new]
+            self._hold_heat([*known[:_RACERS], *new])
+
+    def _try_what_helped(self) -> list[TrainingConfig]:
+        new = [each for each in carried_over(self.space, self.standings).values() if each not in self.standings.trials]
+        for config in new:
+            self._try(Cell(config), config, Stage.KNOBS)
+        return new
+
+    def _close(self) -> list[TrainingConfig]:
+        return [trial.config for trial in self.standings.close()]
+
+    def _hold_heat(self, sides: Sequence[TrainingConfig]) -> None:
+        """A block of heats, where there are more sides than can race and the budget has room for all of it."""
+        sides = tuple(sides[:SIDES_AT_MOST])
+        widths = (self.budget.race(sides).wide, len(self.budget.steps))
+        checks = self._checks_of_the_leader()
+        affordable = [each for each in widths if self.budget.affords_heat(sides, each, self.racers, checks)]
+        if len(sides) <= _RACERS or not affordable:
+            return
+        block, width = len(self.standings.heats), affordable[0]
+        self.standings.begin_heat()
+        dice = random.Random(f"{self.bench.seed} {block}")
+        for place in dice.sample(range(len(sides)), len(sides)):
+            config = sides[place]
+            self.bench.release(config)
+            trial = self._measure(
+                Stage.HEATS,
+                config,
+                range(block * width, (block + 1) * width),
+                block=SIDES_AT_MOST * block + place,
+                sides=sides,
+            )
+            self.standings.take_heat(trial)
+            self._choose(config)
 
     def _leave_out_the_unsound(self) -> None:
         """Hold the losses of each reduced precision that would race against fp32's, and go on without what fails."""
@@ -395,7 +366,10 @@ class _Run:
         if not self.space.extra_knobs:
             return
         fastest = [max(own, key=self.standings.gain) for cell in cells if (own := self.standings.of(cell))]
-        near = self.standings.near(fastest)
+        lead = max(map(self.standings.gain, fastest))
+        near = [
+            t for t in sorted(fastest, key=self.standings.gain, reverse=True) if self.standings.gain(t) > lead - 0.1
+        ]
         try_extra_knobs(
             self.space,
             [trial.config for trial in near[:CELLS_AT_MOST]],
@@ -404,11 +378,6 @@ class _Run:
             self._is_hopeless,
         )
         self._weigh_compiled()
-
-    def _carry_over(self) -> None:
-        for config in carried_over(self.space, self.standings):
-            if config not in self.standings.trials:
-                self._try(Cell(config), config, Stage.KNOBS)
 
     def _is_hopeless(self, knob: Knob, leader: TrainingConfig) -> bool:
         reason = is_hopeless(self.space.profile, knob, median(self.standings.trials[leader].step_ms))
@@ -423,9 +392,8 @@ class _Run:
             config = trial.config
             if self._affordable(config):
                 self.bench.release(config)
-                # In the journal its block must not be one of _repeat's.
-                again = self._measure(Stage.KNOBS, config, self.budget.steps, block=1 + _REPEATS)
-                self.standings.repeat(again)
+                again = self._measure(Stage.KNOBS, config, self.budget.steps, block=1)
+                self.standings.take(again)
                 if again.outcome is not Outcome.OK:
                     self._choose(config)
                     continue

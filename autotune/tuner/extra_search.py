@@ -20,8 +20,8 @@ __all__ = ["CELLS_AT_MOST", "carried_over", "try_extra_knobs"]
 
 # On the leading cell and its nearest rival.
 CELLS_AT_MOST = 2
-# What helped is carried over to so many.
-_CARRIED_OVER = 3
+# What helped is tried on what would then be no farther behind the leader than this, as ln of a ratio.
+_MAY_LEAD = 0.02
 
 
 def try_extra_knobs(
@@ -58,22 +58,25 @@ def try_extra_knobs(
             tried(best)
 
 
-def carried_over(space: Space, standings: Standings) -> list[TrainingConfig]:
-    """The configs that are the fastest by now without extra knobs, with the values of those that helped: batch sizes
-    lie close, so that what leads may have changed since the knobs were tried. What compiles costs too much for that."""
+def carried_over(space: Space, standings: Standings) -> dict[TrainingConfig, TrainingConfig]:
+    """The configs without extra knobs that are close to the fastest of those, each with the values that helped others:
+    batch sizes lie close, so that what leads may have changed since the knobs were tried. Only what may lead by that.
+    What compiles costs too much for it."""
     knobs = [knob for knob in space.extra_knobs if knob.name != "compile"]
-    values = _helpful_values(standings, [knob.name for knob in knobs])
-    plain = [trial for trial in standings.usable() if trial.stage is not Stage.KNOBS]
-    configs = [trial.config for trial in standings.near(plain)[:_CARRIED_OVER]] if values else []
-    return [
-        config.model_copy(
+    values, brought = _helpful_values(standings, [knob.name for knob in knobs])
+    plain = [trial for trial in standings.usable() if trial.stage is not Stage.KNOBS] if values else []
+    promising = [
+        trial.config for trial in standings.near(plain) if standings.gain(trial) + brought > standings.lead - _MAY_LEAD
+    ]
+    return {
+        config: config.model_copy(
             update={knob.name: values[knob.name] for knob in knobs if not knob.idle_beside(values[knob.name], config)}
         )
-        for config in configs
-    ]
+        for config in promising
+    }
 
 
-def _helpful_values(standings: Standings, names: Sequence[str]) -> dict[str, Any]:
+def _helpful_values(standings: Standings, names: Sequence[str]) -> tuple[dict[str, Any], float]:
     """The values of some extra knobs that brought most beside the same config with the baseline's; empty where none
     brought more than the zone of indifference. What is compiled says nothing of the others."""
     usual = {name: getattr(standings.baseline.config, name) for name in names}
@@ -83,4 +86,4 @@ def _helpful_values(standings: Standings, names: Sequence[str]) -> dict[str, Any
         without = usable.get(config.model_copy(update=usual))
         if without is not None and (gain := standings.gain(trial) - standings.gain(without)) > brought:
             best, brought = {name: getattr(config, name) for name in names}, gain
-    return {} if best == usual else best
+    return ({}, 0.0) if best == usual else (best, brought)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean, stdev
@@ -17,7 +17,7 @@ from autotune.config import TrainingConfig
 from autotune.intervals import INDIFFERENCE, is_shown
 from autotune.records import SIDES_AT_MOST, Outcome, RaceEnd, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench
-from autotune.tuner.heats import LEAST_ERROR, LOOKS, Heats
+from autotune.tuner.heats import HEATS_AT_LEAST, HEATS_AT_MOST, LEAST_ERROR, Heats
 from autotune.tuner.order import Order
 from autotune.tuner.side import Side
 from autotune.tuner.verdict import ENERGY, MIN_BLOCKS, SPEED, Measure, verdict
@@ -27,15 +27,17 @@ __all__ = ["Race"]
 _BLOCKS_AT_MOST = 12
 # Fresh processes for every block where at least this many such blocks of a final can be paid.
 _FRESH_BLOCKS_AT_LEAST = 5
-# Where all candidates are so much faster than the baseline, as ln of a ratio, so few will do: what is in doubt there is
-# which of them is the fastest. By Student's t a gain shows at 99% in four blocks if it is 3 of their standard
+# Where a candidate is so much faster than the baseline, as ln of a ratio, so few will do: what is in doubt there is
+# which candidate is the fastest. By Student's t a gain shows at 99% in four blocks if it is 3 of their standard
 # deviations, in three if it is 6; those of processes 1.5% apart are 2%, and few samples may show twice that.
 _FEWER_BLOCKS = ((0.15, 4), (0.3, MIN_BLOCKS))
 # A side of a block lasts at least this long, so that the clock and the scheduler do not show, and a fresh one takes at
 # least this many steps beside its start and warm-up.
 _BLOCK_SIDE_S = 0.5
 _FRESH_STEPS = 4
-# After these numbers of the final's blocks, and no other, it may end before its time: where the mean lies so many
+# A pass over the images that takes no more steps than this is never taken in part, where time allows.
+_PASS_AT_MOST = 16
+# After these numbers of the final's blocks, and those above, it may end before its time: where the mean lies so many
 # standard errors from the edge of the zone of indifference, and outside of it the verdict would be sure; or, from so
 # many blocks on, within half of it and so many standard errors within one and a half of it.
 _FINAL_LOOKS = (5, 7, 9)
@@ -49,7 +51,8 @@ class Race:
 
     tie: the measured difference, as ln of a ratio, within which the preferred of two candidates wins: half the zone of
     indifference, since what is measured half of it behind is seldom a whole one. measure: what they race in.
-    side_s: how long a side of a block lasts at least, where the measure needs more than the clock does.
+    side_s: how long a side of a block lasts at least, where the measure needs more than the clock does. heats: blocks
+    of heats that were held already, each with its sides.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Race:
         tie: float = INDIFFERENCE / 2,
         measure: Measure = SPEED,
         side_s: float = 0.0,
+        heats: Sequence[Mapping[TrainingConfig, Trial]] = (),
     ) -> None:
         self.bench = bench
         self.baseline = baseline
@@ -72,8 +76,19 @@ class Race:
         # All sides time the same steps: as many as the fastest needs for its time.
         fastest_s = min(side.step_s for side in (baseline, *candidates))
         self.width = max(1, math.ceil(max(_BLOCK_SIDE_S, side_s) / fastest_s))
+        self._heats_before = len(heats)
+        # Of these blocks those count in which all candidates took part.
+        self._held = [sides for sides in heats if all(side.config in sides for side in self.candidates)]
         self._blocks = 0  # of the final so far, over all who ran it
         self._dice = random.Random(bench.seed)
+
+    @property
+    def wide(self) -> int:
+        """How many steps a side of a block takes where its process is fresh: whole passes over the images, so that what
+        they make of each config's batches is the same in every block."""
+        steps = max(self.width, _FRESH_STEPS)
+        a_pass = self.bench.batches_in_turn or 1
+        return a_pass * math.ceil(steps / a_pass) if a_pass <= _PASS_AT_MOST else steps
 
     def least_s(self) -> float:
         """What a verdict takes at least: that of the first candidate."""
@@ -81,9 +96,9 @@ class Race:
 
     def most_s(self) -> float:
         """What the longest final takes, and with it the first heats."""
-        wide = max(self.width, _FRESH_STEPS)
+        wide = self.wide
         heats_s = self._block_s(self.candidates, wide, fresh=True) if len(self.candidates) > 1 else 0.0
-        return LOOKS[0] * heats_s + _BLOCKS_AT_MOST * self._final_s(self.candidates, wide, fresh=True)
+        return HEATS_AT_LEAST * heats_s + _BLOCKS_AT_MOST * self._final_s(self.candidates, wide, fresh=True)
 
     def run(self, *, remedy: str, budget_for: Callable[[float], int]) -> Verdict:
         """Race within what is left of the budget; remedy: what to tell the user where that is too little. budget_for:
@@ -121,7 +136,10 @@ class Race:
         """The candidates in the order in which they are entitled to the final, and the last that failed."""
         if not plan.heats:
             return list(self.candidates), None
-        heats = Heats(self.candidates[: plan.candidates], self.measure.log_ratio, self.tie)
+        running = self.candidates[: plan.candidates]
+        heats = Heats(running, self.measure.log_ratio, self.tie)
+        for sides in self._held:
+            heats.take([(side, sides[side.config]) for side in heats.running])
         slower = 1.0
         for block in range(plan.heats):
             if heats.are_decided:
@@ -133,7 +151,7 @@ class Race:
             if before_s < slower * (block_s + MIN_BLOCKS * final_s):
                 break
             reserve_s = (plan.heats - block - 1) * block_s + plan.final * final_s
-            heats.take(self._block(Stage.HEATS, heats.running, block, plan, reserve_s))
+            heats.take(self._block(Stage.HEATS, heats.running, self._heats_before + block, plan, reserve_s))
             slower = max(slower, (before_s - self.bench.remaining_s) / block_s)
         return heats.ranking(), heats.failed
 
@@ -209,25 +227,28 @@ class Race:
         Differences between processes are part of the noise that the interval should hold, so children are kept
         through the race only where time is short; then it is between two, since memory for more is not there."""
         left_s = self.bench.remaining_s
-        wide = max(self.width, _FRESH_STEPS)
+        narrow = max(self.width, _FRESH_STEPS)
         for count in range(len(self.candidates), 1, -1):
             running = self.candidates[:count]
-            for final, looks in self._shares(running):
-                heats_s = left_s - final * self._final_s(running, wide, fresh=True)
-                affordable = int(heats_s / self._block_s(running, wide, fresh=True))
-                if affordable >= LOOKS[0]:
-                    return _Plan(max(look for look in looks if look <= affordable), count, wide, True, final)
-        for width in (wide, self.width):
-            if _FRESH_BLOCKS_AT_LEAST * self._final_s(self.candidates[:1], width, fresh=True) <= left_s:
+            for width in dict.fromkeys((self.wide, narrow)):
+                final = self._final_blocks(running)
+                heats_s = left_s - final * self._final_s(running, width, fresh=True)
+                affordable = int(heats_s / self._block_s(running, width, fresh=True))
+                heats = min(HEATS_AT_MOST, len(self._held) + affordable)
+                if heats >= HEATS_AT_LEAST:
+                    return _Plan(heats - len(self._held), count, width, True, final)
+        for width in dict.fromkeys((self.wide, narrow, self.width)):
+            final = self._final_blocks(self.candidates[:1])
+            if final * self._final_s(self.candidates[:1], width, fresh=True) <= left_s:
                 return _Plan(0, 0, width, fresh=True)
         return _Plan(0, 0, self.width, fresh=not self.bench.keeps_sessions)
 
-    def _shares(self, running: Sequence[Side]) -> Iterator[tuple[int, Sequence[int]]]:
-        """How many blocks to keep for a final, and the looks of which heats may have the rest."""
-        yield _FRESH_BLOCKS_AT_LEAST, LOOKS
-        if self.measure is SPEED:
-            gain = math.log(self.baseline.step_s / max(each.step_s for each in running))
-            yield from ((final, LOOKS[:1]) for enough, final in _FEWER_BLOCKS if gain > enough)
+    def _final_blocks(self, running: Sequence[Side]) -> int:
+        """How many blocks of a final will do, whichever of these runs it."""
+        if self.measure is not SPEED:
+            return _FRESH_BLOCKS_AT_LEAST
+        gain = math.log(self.baseline.step_s / max(each.step_s for each in running))
+        return _blocks_enough(gain)
 
 
 @dataclass(frozen=True)
@@ -242,9 +263,15 @@ class _Plan:
     final: int = _FRESH_BLOCKS_AT_LEAST
 
 
+def _blocks_enough(gain: float) -> int:
+    """How many blocks of a final will do for a gain, as ln of a ratio."""
+    return min((few for enough, few in _FEWER_BLOCKS if gain > enough), default=_FRESH_BLOCKS_AT_LEAST)
+
+
 def _end(gains: Sequence[float]) -> RaceEnd:
     """What ends a final that has so many blocks, if it ends with them."""
-    if len(gains) in _FINAL_LOOKS and _is_decided(gains):
+    may_end = bool(gains) and (len(gains) in _FINAL_LOOKS or len(gains) == _blocks_enough(fmean(gains)))
+    if may_end and _is_decided(gains):
         return RaceEnd.CLEAR
     return RaceEnd.LENGTH if len(gains) == _BLOCKS_AT_MOST else RaceEnd.BUDGET
 

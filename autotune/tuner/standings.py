@@ -23,11 +23,12 @@ class Standings:
 
     def __init__(self, objective: Objective, limit_bytes: float | None) -> None:
         self.trials: dict[TrainingConfig, Trial] = {}
-        self.repeats: dict[TrainingConfig, list[Trial]] = {}
+        self.heats: list[dict[TrainingConfig, Trial]] = []  # the sides of each block
         self.unsound: set[object] = set()  # arithmetic
         self.unchecked: set[object] = set()  # arithmetic that may be sound
         self.unraceable: set[TrainingConfig] = set()
         self._deviation: float | None = None
+        self._gains: dict[TrainingConfig, float] = {}
         self._objective = objective
         self._limit_bytes = limit_bytes
 
@@ -45,22 +46,49 @@ class Standings:
         """A config's first trial, or one that stands for it from now on."""
         self.trials[trial.config] = trial
         self._deviation = None
+        self._gains.clear()
 
-    def repeat(self, again: Trial) -> None:
-        """A config that was timed again; one that failed then has failed."""
-        if again.outcome is Outcome.OK:
-            self.repeats.setdefault(again.config, []).append(again)
-        else:
-            self.take(again)
+    def begin_heat(self) -> None:
+        """A block of heats, which take_heat() adds the sides of."""
+        self.heats.append({})
+
+    def take_heat(self, trial: Trial) -> None:
+        """A side of the block; one that fails in it has failed, whatever it did before."""
+        if trial.outcome is Outcome.OK:
+            self.heats[-1][trial.config] = trial
+            self._gains.clear()
+            return
+        for sides in self.heats:
+            sides.pop(trial.config, None)
+        self.take(trial)
 
     def has_failed(self, config: TrainingConfig) -> bool:
         """Whether its trial did not end well; not where it had none."""
         return config in self.trials and self.trials[config].outcome is not Outcome.OK
 
     def gain(self, trial: Trial) -> float:
-        """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake."""
-        timed = [trial, *self.repeats.get(trial.config, ())]
-        return fmean(self._objective.measure.log_ratio(self.baseline, each) for each in timed)
+        """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake.
+
+        A block of heats, whose images the baseline has not timed, compares those that took part in it: on average they
+        are as fast in it as before it.
+        """
+        if (known := self._gains.get(trial.config)) is None:
+            known = self._gains[trial.config] = self._gain_before(trial, len(self.heats))
+        return known
+
+    def _gain_before(self, trial: Trial, block: int) -> float:
+        """Its gain by the blocks before this one: their mean, or what its first trial gave where it was in none."""
+        log_ratio = self._objective.measure.log_ratio
+        found = []
+        for number, sides in enumerate(self.heats[:block]):
+            if trial.config in sides:
+                first = next(iter(sides.values()))
+                level = fmean(
+                    self._gain_before(self.trials[config], number) - log_ratio(first, side)
+                    for config, side in sides.items()
+                )
+                found.append(level + log_ratio(first, sides[trial.config]))
+        return fmean(found) if found else log_ratio(self.baseline, trial)
 
     @property
     def deviation(self) -> float:
@@ -91,7 +119,8 @@ class Standings:
         return max(of_steps, self._objective.error)
 
     def _steps(self, trial: Trial) -> int:
-        return sum(len(each.step_ms) for each in (trial, *self.repeats.get(trial.config, ())))
+        in_heats = [sides[trial.config] for sides in self.heats if trial.config in sides]
+        return sum(len(each.step_ms) for each in in_heats or [trial])
 
     def is_usable(self, trial: Trial) -> bool:
         """Whether it gave a time and leaves the margin of memory."""

@@ -55,6 +55,12 @@ class ReplayBench:
         self.trials = 0
         self._surface = surface
         self._noise = noise
+        a_step, recorded = surface.where.effective_batch, surface.processes
+        images = max(_IMAGES_IN_TURN, a_step)
+        self.batches_in_turn: int | None = images // gcd(images, a_step)
+        if recorded:
+            # No other steps were recorded than these.
+            self.batches_in_turn = max(len(process) for each in recorded.values() for process in each)
         self._draw = random.Random(f"{surface.name} {seed}")
         # Who times steps need not have met their images.
         self._as_a_rival = False
@@ -122,9 +128,7 @@ class ReplayBench:
         """As the live bench's, with as many images in turn as synthetic data has."""
         if self.circumstances.on_cpu or not steps:
             return 0
-        a_step = self.circumstances.effective_batch
-        images = max(_IMAGES_IN_TURN, a_step)
-        return min(steps, images // gcd(images, a_step)) - 1
+        return min(steps, self.batches_in_turn or steps) - 1
 
     def release(self, config: TrainingConfig) -> None:
         """Nothing is kept."""

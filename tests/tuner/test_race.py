@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -30,6 +30,7 @@ class Track:
     keeps_sessions = False
     memory_bytes = None
     input_elements = None
+    batches_in_turn: int | None = None
 
     def __init__(
         self,
@@ -79,14 +80,15 @@ class Track:
         rivals: list[TrainingConfig],
         preferences: dict[TrainingConfig, int] | None = None,
         seen: dict[TrainingConfig, float] | None = None,
+        heats: Sequence[Mapping[TrainingConfig, Trial]] = (),
     ) -> Verdict:
-        """seen: what trials made of the gains."""
+        """seen: what trials made of the gains. heats: blocks that were held before."""
         preferred, known = preferences or {}, seen or {}
         sides = [
             Side(config, 0.1 * math.exp(-known.get(config, 0.0)), _START_S, (preferred.get(config, 9),))
             for config in (BASELINE, *rivals)
         ]
-        return Race(self, sides[0], sides[1:], 60.0).run(remedy="more", budget_for=math.ceil)
+        return Race(self, sides[0], sides[1:], 60.0, heats=heats).run(remedy="more", budget_for=math.ceil)
 
     def counts(self, stage: Stage) -> Counter[TrainingConfig]:
         return Counter(trial.config for trial in self.trials if trial.stage is stage)
@@ -130,10 +132,13 @@ def test_a_loss_is_seen() -> None:
 @pytest.mark.parametrize(
     ("gain", "noise", "budget_s", "end", "blocks"),
     [
-        (0.5, 0.02, 1e9, RaceEnd.CLEAR, 5),
+        (0.12, 0.01, 1e9, RaceEnd.CLEAR, 5),
+        (0.25, 0.02, 1e9, RaceEnd.CLEAR, 4),
+        (0.5, 0.02, 1e9, RaceEnd.CLEAR, 3),
+        (0.5, 0.13, 1e9, RaceEnd.CLEAR, 5),  # a clear gain, not so clearly seen
         (0.02, 0.05, 1e9, RaceEnd.LENGTH, 12),
         (0.02, 0.05, 31.0, RaceEnd.BUDGET, 7),
-        (0.5, 0.02, 26.0, RaceEnd.CLEAR, 5),  # with more it would end there too
+        (0.12, 0.01, 26.0, RaceEnd.CLEAR, 5),  # with more it would end there too
     ],
 )
 def test_the_verdict_tells_what_ended_the_race(
@@ -145,12 +150,13 @@ def test_the_verdict_tells_what_ended_the_race(
 
 
 @pytest.mark.parametrize(
-    ("gain", "budget_s", "heats"), [(0.17, 31.0, 3), (0.12, 31.0, 0), (0.32, 27.0, 3), (0.25, 27.0, 0)]
+    ("gain", "budget_s", "heats"), [(0.17, 31.0, 2), (0.12, 31.0, 0), (0.32, 27.0, 2), (0.25, 27.0, 0)]
 )
 def test_where_time_is_short_a_clear_gain_leaves_it_to_which_is_the_fastest(
     gain: float, budget_s: float, heats: int
 ) -> None:
     # A block of two takes 4 s: three of heats and five of a final are out of reach; with four, or three, they are not.
+    # After two of the heats it is clear.
     gains = {RIVALS[0]: gain, RIVALS[1]: gain + 0.03}
     track = Track(gains, 0.0005, budget_s=budget_s)
     found = track.race(RIVALS[:2], seen=gains)
@@ -166,7 +172,7 @@ def test_the_fastest_wins_the_heats_and_alone_meets_the_baseline() -> None:
     found = track.race(RIVALS, {RIVALS[1]: 2, RIVALS[3]: 1})
     assert found.candidate == RIVALS[3], "within half the zone the preferred wins"
     assert set(track.counts(Stage.HEATS)) == set(RIVALS)
-    assert track.counts(Stage.HEATS)[RIVALS[2]] == 3, "who is behind leaves at the first look"
+    assert track.counts(Stage.HEATS)[RIVALS[2]] == 2, "who is behind leaves at the first look"
     assert set(track.counts(Stage.RACE)) == {BASELINE, RIVALS[3]}
     assert len(found.log_ratios) == 5
 
@@ -175,7 +181,8 @@ def test_a_tie_takes_more_blocks_than_a_clear_win_and_noise_takes_all() -> None:
     def blocks(gain: float, noise: float) -> int:
         return len(Track({RIVALS[0]: gain}, noise).race(RIVALS[:1]).log_ratios)
 
-    assert (blocks(0.5, 0.002), blocks(0.0, 0.004), blocks(0.01, 0.02)) == (5, 7, 12)
+    found = blocks(0.5, 0.002), blocks(0.2, 0.002), blocks(0.1, 0.002), blocks(0.0, 0.004), blocks(0.01, 0.02)
+    assert found == (3, 4, 5, 7, 12)
 
 
 def test_one_candidate_needs_no_heats_and_none_is_the_baseline_against_itself() -> None:
@@ -275,3 +282,46 @@ def test_heats_that_take_longer_than_expected_cost_no_verdict(slower: float) -> 
         track.measure = measure  # type: ignore[method-assign]
         found = track.race(RIVALS, seen=gains)
         assert found.kind is VerdictKind.FASTER, (budget_s, found.sentence)
+
+
+def _heat(track: Track, block: int, sides: Sequence[TrainingConfig]) -> dict[TrainingConfig, Trial]:
+    return {
+        side: track.measure(Order(Stage.HEATS, side, range(4), block=8 * block + place))
+        for place, side in enumerate(sides)
+    }
+
+
+def test_heats_that_were_held_before_count() -> None:
+    gains = dict(zip(RIVALS, (0.10, 0.12, 0.04, 0.05), strict=True))
+    track = Track(gains, 0.001)
+    held = [_heat(track, 0, RIVALS), _heat(track, 1, RIVALS)]
+    found = track.race(RIVALS, heats=held)
+    assert found.candidate == RIVALS[1]
+    assert set(track.counts(Stage.HEATS).values()) == {2}, "two blocks were enough"
+    blocks = {trial.block for trial in track.trials if trial.stage is Stage.HEATS}
+    assert len(blocks) == 8, "no block has the number of another"
+
+
+def test_of_heats_that_were_held_before_those_count_in_which_all_took_part() -> None:
+    gains = dict.fromkeys(RIVALS, 0.1)
+    track = Track({**gains, RIVALS[3]: 0.2}, 0.001)
+    track.race(RIVALS, heats=[_heat(track, 0, RIVALS[:3])])
+    assert track.counts(Stage.HEATS)[RIVALS[3]] == 2, "one more block would have told nothing of the fourth"
+    assert min(trial.block or 0 for trial in track.trials if trial.stage is Stage.HEATS and trial.number > 3) >= 8
+
+
+@pytest.mark.parametrize(("batches", "steps"), [(None, 5), (1, 5), (3, 6), (10, 10), (16, 16), (17, 5)])
+def test_a_side_takes_whole_passes_over_the_images_unless_they_are_long(batches: int | None, steps: int) -> None:
+    track = Track({RIVALS[0]: 0.1, RIVALS[1]: 0.1}, 0.01)
+    track.batches_in_turn = batches
+    track.race(RIVALS[:2])
+    assert {len(trial.steps) for trial in track.trials} == {steps}
+
+
+def test_where_whole_passes_cost_too_much_a_part_of_one_must_do() -> None:
+    track = Track({RIVALS[0]: 0.1, RIVALS[1]: 0.15}, 0.001, budget_s=50.0)
+    track.batches_in_turn = 16
+    found = track.race(RIVALS[:2])
+    assert {len(trial.steps) for trial in track.trials} == {5}
+    assert found.candidate == RIVALS[1]
+    assert track.remaining_s > -1.0

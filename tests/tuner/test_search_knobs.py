@@ -49,7 +49,7 @@ class LuckyBench(SimulatedBench):
 
 
 @pytest.mark.parametrize("fused", [1.05, 1.2])
-def test_a_knob_that_helped_is_tried_on_what_leads_only_after_repeats(fused: float) -> None:
+def test_a_knob_that_helped_is_tried_on_what_leads_only_in_heats(fused: float) -> None:
     """As frcnn_mobilenet in bf16 on a CPU, whose batches are as fast within percents: the fused optimizer was tried on
     the one that looked fastest, and never on the one that was."""
 
