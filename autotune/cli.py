@@ -82,6 +82,7 @@ def run(
         str | None,
         typer.Option(help="Try these too, on what leads: compile, optimizer, matmul_precision, with commas between."),
     ] = None,
+    only: options.Only = None,
     budget: Annotated[
         str | None, typer.Option(help="Measuring time, as 90s or 5m. [default: 5m on a GPU, 3m on a CPU]")
     ] = None,
@@ -98,7 +99,7 @@ def run(
 ) -> None:
     """Measure how a detector trains here under different settings, and recommend a training config."""
     with one_sentence():
-        from autotune.config import TrainingConfig, asked_knobs
+        from autotune.config import TrainingConfig, asked_knobs, asked_settings
         from autotune.durations import seconds
         from autotune.progress import watching
         from autotune.records import Status
@@ -119,6 +120,7 @@ def run(
             objective=Objective(objective),
             tuned_batch=tuned_batch,
             knobs=asked_knobs(knobs) if knobs is not None else (),
+            only=asked_settings(only or ()),
             seed=seed,
             profile=profile,
             command=("autotune", *sys.argv[1:]),
@@ -165,6 +167,7 @@ def grid(
         str | None,
         typer.Option(help="Every value of these too: compile, optimizer, matmul_precision, with commas between."),
     ] = None,
+    only: options.Only = None,
     steps: Annotated[int, typer.Option(min=1, help="Timed optimizer steps of each config, at least.")] = 30,
     rounds: Annotated[int, typer.Option(min=1, help="Divide them among so many rounds, each in a new order.")] = 3,
     seed: options.Seed = 0,
@@ -172,7 +175,7 @@ def grid(
 ) -> None:
     """Measure every config there is: what searches are replayed against. Ctrl-C keeps what was measured."""
     with one_sentence():
-        from autotune.config import asked_knobs
+        from autotune.config import asked_knobs, asked_settings
         from autotune.files import check_place
         from autotune.progress import watching
         from autotune.tuner.grid import record_grid
@@ -189,6 +192,7 @@ def grid(
             optimizer=optimizer,
             seed=seed,
             knobs=asked_knobs(knobs) if knobs is not None else (),
+            only=asked_settings(only or ()),
             command=("autotune", *sys.argv[1:]),
         )
         with watching() as watcher:

@@ -15,6 +15,7 @@ __all__ = [
     "FromScratch",
     "ImageSize",
     "Images",
+    "Only",
     "Optimizer",
     "Seed",
     "SkipBad",
@@ -38,5 +39,11 @@ EffectiveBatch: TypeAlias = Annotated[
 ]
 Optimizer: TypeAlias = Annotated[Literal["adamw", "sgd"], typer.Option(help="The optimizer of the training step.")]
 Device: TypeAlias = Annotated[str | None, typer.Option(help="cuda, cuda:N or cpu. [default: CUDA where there is one]")]
+Only: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SETTING=VALUES", help="Try only these, as precision=fp32,bf16 or channels_last=false; may be repeated."
+    ),
+]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Seed of weights, images and order.")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite a run that stands in the directory.")]

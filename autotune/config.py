@@ -46,6 +46,8 @@ __all__ = [
     "Precision",
     "TrainingConfig",
     "asked_knobs",
+    "asked_settings",
+    "settings_asked",
 ]
 
 # Each follows from the other and the effective batch; the remaining knobs are settings.
@@ -227,3 +229,49 @@ def asked_knobs(words: str | Iterable[str]) -> tuple[str, ...]:
         if word not in EXTRA_KNOBS:
             raise UsageError(f"knob {word!r}: not one of {', '.join(EXTRA_KNOBS)}")
     return asked
+
+
+def asked_settings(words: Mapping[str, Any] | Iterable[str]) -> tuple[str, ...]:
+    """The settings of which some values alone are to be tried, as `precision=fp32,bf16`, each once: from such words, or
+    from a mapping of names to a value or several. Raises UsageError for a setting or a value that there is not."""
+    if isinstance(words, Mapping):
+        several = {
+            name: list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+            for name, value in words.items()
+        }
+    elif not isinstance(words, Iterable):
+        raise UsageError(f"only {words!r}: give a mapping of settings to values, as {{'precision': ['fp32', 'bf16']}}")
+    else:
+        several = {}
+        for word in [words] if isinstance(words, str) else words:
+            name, _, values = word.partition("=")
+            several.setdefault(name.strip(), []).extend(values.split(","))
+    return tuple(f"{name}={','.join(_setting_texts(name, values))}" for name, values in several.items())
+
+
+def settings_asked(only: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+    """What asked_settings() gave, as values by the names of the settings."""
+    parts = (word.partition("=") for word in only)
+    return {name: tuple(_setting(name, text) for text in texts.split(",")) for name, _, texts in parts}
+
+
+def _setting_texts(name: str, values: Iterable[Any]) -> list[str]:
+    found = dict.fromkeys(_setting(name, value) for value in values)
+    if not found:
+        raise UsageError(f"only {name}: of no value there is nothing to try")
+    return [str(value).lower() for value in found]
+
+
+def _setting(name: str, value: Any) -> Any:
+    names = [knob.name for knob in SETTINGS]
+    if name not in names:
+        raise UsageError(f"only {name!r}: not one of {', '.join(names)}")
+    text = value.strip() if isinstance(value, str) else value
+    try:
+        found = getattr(TrainingConfig.model_validate({"batch_size": 1, name: text}), name)
+    except ValidationError:
+        found = None
+    if found is None:
+        there_are = ", ".join(Precision) if name == "precision" else "true, false"
+        raise UsageError(f"only {name}={value}: not one of {there_are}") from None
+    return found

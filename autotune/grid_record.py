@@ -20,7 +20,8 @@ __all__ = ["Grid", "load_grid"]
 class Grid(Record):
     """trials: of every config one in each round, which is their block, each in a process of its own, in random order;
     none after one that failed. knobs: the extra knobs that were asked for, whose every value each config was measured
-    with. steps: of a config in all rounds, at least. complete: no round was cut off."""
+    with. only: the settings that were restricted to some values, as `cudnn_benchmark=false`. steps: of a config in all
+    rounds, at least. complete: no round was cut off."""
 
     schema_version: int = SCHEMA_VERSION
     started: str
@@ -29,6 +30,7 @@ class Grid(Record):
     machine: Machine
     workload: WorkloadFacts
     knobs: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     steps: int
     complete: bool
     trials: tuple[Trial, ...]

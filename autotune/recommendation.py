@@ -7,12 +7,12 @@ they were. A second call on the same model, data, device and software answers fr
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotune import cache
-from autotune.config import TrainingConfig, asked_knobs
+from autotune.config import TrainingConfig, asked_knobs, asked_settings
 from autotune.durations import seconds
 from autotune.errors import AutotuneError, RunDirectoryError, UsageError
 from autotune.records import DataSpec, ModelSpec, RunRecord, Status, Verdict, VerdictKind
@@ -101,6 +101,7 @@ def recommend(
     baseline: TrainingConfig | None = None,
     image_size: int | None = None,
     knobs: str | Sequence[str] = (),
+    only: Mapping[str, Any] | None = None,
     objective: Literal["throughput", "memory", "energy"] = "throughput",
     refresh: bool = False,
 ) -> Recommendation:
@@ -113,9 +114,10 @@ def recommend(
         as "5m". device: "cpu", "cuda", "cuda:N"; None for the model's own where it is on a GPU, else CUDA where there
         is one. baseline: the config you train with today. image_size: the detector's input in pixels while it is
         measured, where that is not the model's own; yours must have it set to train so. knobs: what else to try, on
-        what leads: "compile", "optimizer", "matmul_precision". objective: what the config shall be the best in:
-        "memory" is the least of it within 2% of the fastest, "energy" the most images per joule. refresh: measure
-        again though the cache has an answer.
+        what leads: "compile", "optimizer", "matmul_precision". only: the settings of which some values alone are tried
+        beside the baseline, as {"precision": ["fp32", "bf16"], "channels_last": False}. objective: what the config
+        shall be the best in: "memory" is the least of it within 2% of the fastest, "energy" the most images per joule.
+        refresh: measure again though the cache has an answer.
 
     Raises UsageError, DataError or DeviceError, each with a sentence that says what to do.
     """
@@ -130,10 +132,11 @@ def recommend(
     check_effective_batch_size(effective_batch_size)
     if baseline is not None and not isinstance(baseline, TrainingConfig):
         raise UsageError(f"baseline {baseline!r}: not a TrainingConfig; autotune.TrainingConfig.load() reads one")
-    asked = asked_knobs(knobs)
+    asked, restricted = asked_knobs(knobs), asked_settings(only or {})
     device = checked_device(device) or default_device(model)
     budget_s = seconds(budget) if budget is not None else None
-    options = (effective_batch_size, optimizer, baseline.to_yaml() if baseline else None, image_size, *asked, objective)
+    own = baseline.to_yaml() if baseline else None
+    options = (effective_batch_size, optimizer, own, image_size, *asked, *restricted, objective)
     with unmoved():
         key = cache.key(model, dataset, device, options)
     if not refresh and key is not None and (record := cache.load(key, budget_s)) is not None:
@@ -153,6 +156,7 @@ def recommend(
             budget_s=budget_s,
             baseline=baseline,
             knobs=asked,
+            only=restricted,
             objective=Objective(objective),
             # The caller's own choice, so that what is measured is what will train.
             threads=torch.get_num_threads() if device == "cpu" else None,

@@ -310,8 +310,8 @@ class RunRecord(Record):
 
     profile: why a step takes its time; None where none was taken. search: the search's name; empty where a step was
     profiled and nothing searched. objective: what the recommended config is the best in. knobs: the extra
-    knobs that were asked for. job: None for the profile of a
-    trace recorded elsewhere.
+    knobs that were asked for. only: the settings that were restricted to some values, as `precision=fp32,bf16`. job:
+    None for the profile of a trace recorded elsewhere.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -327,6 +327,7 @@ class RunRecord(Record):
     search: str
     objective: Literal["throughput", "memory", "energy"] = "throughput"
     knobs: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     not_tried: tuple[TrainingConfig, ...] = ()
     baseline: TrainingConfig | None = None

@@ -112,6 +112,8 @@ def test_a_second_run_gets_a_directory_of_its_own_and_never_overwrites(tmp_path:
         (("--model", "frcnn_mobilenet", "--device", "tpu"), 2, "tpu"),
         (("--model", "frcnn_mobilenet", "--budget", "soon"), 2, "soon"),
         (("--model", "frcnn_mobilenet", "--knobs", "compile,warp"), 2, "knob 'warp': not one of"),
+        (("--model", "frcnn_mobilenet", "--only", "precision=int8"), 2, "only precision=int8: not one of"),
+        (("--model", "frcnn_mobilenet", "--only", "cudnn_benchmark=true"), 2, "cannot be used on this cpu"),
         (("--model", "frcnn_mobilenet", "--resume"), 2, "no run to resume"),
         (("--model", "frcnn_mobilenet", "--resume", "--force"), 2, "one of the two"),
         (("--model", "frcnn_mobilenet", "--objective", "energy"), 1, "choose --objective throughput or memory"),

@@ -7,7 +7,17 @@ import pytest
 import torch
 import yaml
 
-from autotune.config import EXTRA_KNOBS, KNOBS, Circumstances, Knob, Precision, TrainingConfig, asked_knobs
+from autotune.config import (
+    EXTRA_KNOBS,
+    KNOBS,
+    Circumstances,
+    Knob,
+    Precision,
+    TrainingConfig,
+    asked_knobs,
+    asked_settings,
+    settings_asked,
+)
 from autotune.errors import UsageError
 
 CPU = Circumstances("cpu", effective_batch=4)
@@ -243,6 +253,33 @@ def test_extra_knobs_are_asked_for_by_their_words():
     assert asked_knobs("compile, optimizer") == ("compile", "optimizer")
     with pytest.raises(UsageError, match="knob 'dropout': not one of optimizer, matmul_precision, compile"):
         asked_knobs(["dropout"])
+
+
+def test_settings_are_restricted_by_words_or_by_a_mapping():
+    words = ["precision=bf16, fp32", "channels_last=False", "precision=bf16"]
+    assert asked_settings(words) == ("precision=bf16,fp32", "channels_last=false")
+    assert asked_settings("cudnn_benchmark=true") == ("cudnn_benchmark=true",)
+    mapping = {"precision": [Precision.BF16, "fp32"], "channels_last": False}
+    assert asked_settings(mapping) == ("precision=bf16,fp32", "channels_last=false")
+    assert asked_settings({"precision": "fp16"}) == ("precision=fp16",)
+    found = settings_asked(asked_settings(mapping))
+    assert found == {"precision": (Precision.BF16, Precision.FP32), "channels_last": (False,)}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["batch_size=4"], "only 'batch_size': not one of precision, channels_last, cudnn_benchmark"),
+        (["precision=int8"], "only precision=int8: not one of default, fp32, tf32, fp16, bf16"),
+        (["channels_last"], "only channels_last=: not one of true, false"),
+        ({"channels_last": None}, "only channels_last=None: not one of true, false"),
+        ({"precision": []}, "only precision: of no value there is nothing to try"),
+        (5, r"only 5: give a mapping of settings to values, as \{'precision': \['fp32', 'bf16'\]\}"),
+    ],
+)
+def test_a_setting_or_value_that_there_is_not_is_told(words, sentence):
+    with pytest.raises(UsageError, match=f"^{sentence}$"):
+        asked_settings(words)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,8 @@ def _facts(record: RunRecord) -> dict[str, str]:
         facts |= {name.replace("_", " "): _text(value) for name, value in record.machine if name != "device_uuid"}
     if record.is_search:
         facts |= {"budget": f"{record.budget_s:.0f} s", "objective": record.objective}
-        facts |= {"knobs asked for": ", ".join(record.knobs) or "none", "status": str(record.status)}
+        facts |= {"knobs asked for": ", ".join(record.knobs) or "none", "only tried": "; ".join(record.only)}
+        facts |= {"status": str(record.status)}
     return facts
 
 

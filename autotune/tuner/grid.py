@@ -38,7 +38,7 @@ def record_grid(
         workload = server.prepare(job)
         bench = LiveBench(job, server.machine, None, math.inf, lambda progress: None)
         bench.use(server, workload)
-        space, complete = Space(where, request.baseline, knobs=request.knobs), False
+        space, complete = Space(where, request.baseline, knobs=request.knobs, only=request.only), False
         try:
             _measure(bench, space, rounds, range(math.ceil(steps / rounds)), say)
             complete = True
@@ -54,6 +54,7 @@ def record_grid(
             machine=server.machine,
             workload=workload,
             knobs=request.knobs,
+            only=request.only,
             steps=steps,
             complete=complete,
             trials=tuple(bench.trials),

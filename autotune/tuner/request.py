@@ -38,7 +38,8 @@ class Request:
 
     device: `cpu`, `cuda`, `cuda:N`, or None for CUDA where there is one. baseline: the user's own training config.
     tuned_batch: the effective batch that the user's learning rate was tuned at; None where it is this one.
-    knobs: the extra knobs to try, by the words that ask for them.
+    knobs: the extra knobs to try, by the words that ask for them. only: the settings of which some values alone are
+    tried, as asked_settings() gives them.
     profile: profile the baseline's step before the search.
     """
 
@@ -56,6 +57,7 @@ class Request:
     objective: Objective = Objective.THROUGHPUT
     tuned_batch: int | None = None
     knobs: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     profile: bool = False
     command: tuple[str, ...] = field(default=())
 

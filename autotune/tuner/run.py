@@ -52,7 +52,9 @@ def run(
         job = job_of(request, machine.device_type)
         budget_s = request.budget_s or _BUDGET_S[machine.device_type]
         where = circumstances(job, machine)
-        space = Space(where, request.baseline, settings_fixed=request.settings_fixed, knobs=request.knobs)
+        space = Space(
+            where, request.baseline, settings_fixed=request.settings_fixed, knobs=request.knobs, only=request.only
+        )
         plan = {
             "name": search.name,
             "objective": request.objective,
@@ -60,6 +62,7 @@ def run(
             "budget_s": budget_s,
             "baseline": space.baseline.model_dump(mode="json"),
             **({"knobs": list(request.knobs)} if request.knobs else {}),
+            **({"only": list(request.only)} if request.only else {}),
         }
         journal = Journal(journal_path, job, machine, plan, resume=resume) if journal_path else None
         bench = LiveBench(job, machine, journal, budget_s, watch)
@@ -74,6 +77,7 @@ def run(
             search=search.name,
             objective=request.objective.value,
             knobs=request.knobs,
+            only=request.only,
             left_out=space.left_out(),
         )
         directory = journal_path.parent if journal_path else None

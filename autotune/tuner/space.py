@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
-from autotune.config import EXTRA_KNOBS, KNOBS, SETTINGS, Circumstances, Knob, TrainingConfig
+from autotune.config import EXTRA_KNOBS, KNOBS, SETTINGS, Circumstances, Knob, TrainingConfig, settings_asked
+from autotune.errors import UsageError
 from autotune.profile_record import Profile
 from autotune.tuner.promise import ordered
 
@@ -17,6 +19,9 @@ class Space:
 
     baseline: the user's own config; None for PyTorch's defaults. settings_fixed: try no other settings and no other
     batch size than the baseline's, which makes the run an A/A comparison. knobs: the words of the extra knobs to try.
+    only: the settings of which some values alone are tried beside the baseline, as asked_settings() gives them.
+
+    Raises UsageError where the device cannot take such a value.
     """
 
     def __init__(
@@ -26,12 +31,15 @@ class Space:
         *,
         settings_fixed: bool = False,
         knobs: Sequence[str] = (),
+        only: Sequence[str] = (),
     ) -> None:
         # In the order in which they are declared: compiling, which takes longest, comes last.
         self.extra_knobs = tuple(knob for word, knob in EXTRA_KNOBS.items() if word in knobs)
         self.where = where
         self.baseline = baseline.for_device(where) if baseline else TrainingConfig.baseline(where)
         self.settings_fixed = settings_fixed
+        self._only = settings_asked(only)
+        self._values = {knob.name: self._values_of(knob) for knob in SETTINGS}
         self.profile: Profile | None = None
         self._sizes_vary = False
 
@@ -66,11 +74,21 @@ class Space:
         return self._sizes_vary and bool(config.cudnn_benchmark)
 
     def _combinations(self, baseline: TrainingConfig) -> Iterator[TrainingConfig]:
-        values = [knob.candidates(self.where) or (None,) for knob in SETTINGS]
-        for combination in product(*values):
-            config = baseline.model_copy(update=dict(zip((knob.name for knob in SETTINGS), combination, strict=True)))
+        for combination in product(*self._values.values()):
+            config = baseline.model_copy(update=dict(zip(self._values, combination, strict=True)))
             if config != baseline:
                 yield config
+
+    def _values_of(self, setting: Knob) -> tuple[Any, ...]:
+        candidates = setting.candidates(self.where)
+        if setting.name not in self._only:
+            return candidates or (None,)
+        wanted = self._only[setting.name]
+        for value in wanted:
+            if not candidates or not setting.allows(value, self.where):
+                text = f"{setting.name}={str(value).lower()}"
+                raise UsageError(f"only {text}: cannot be used on this {self.where.device_type}; leave it out")
+        return (*(each for each in candidates if each in wanted), *(each for each in wanted if each not in candidates))
 
     def with_knob(self, config: TrainingConfig, knob: Knob) -> Iterator[TrainingConfig]:
         """The config with each other value of an extra knob that changes anything."""
@@ -90,7 +108,13 @@ class Space:
     def left_out(self) -> tuple[str, ...]:
         """Why knobs, or some of their values, are not tried here."""
         tried = [knob for knob in KNOBS if not knob.asked_as or knob in self.extra_knobs]
-        return tuple(reason for knob in tried if (reason := knob.why_left_out(self.where)))
+        return tuple(reason for knob in tried if (reason := self._why_left_out(knob)))
+
+    def _why_left_out(self, knob: Knob) -> str | None:
+        if knob.name in self._only:
+            values = ", ".join(str(value).lower() for value in self._only[knob.name])
+            return f"{knob.name}: beside the baseline only {values} is tried, as you asked"
+        return knob.why_left_out(self.where)
 
     def ladder(self, config: TrainingConfig) -> Iterator[TrainingConfig]:
         """The same settings at every divisor of the effective batch, the largest first."""

@@ -58,7 +58,7 @@ def read_grid(path: Path) -> Surface:
     }
     means_ms = {config: fmean(ms for process in each for ms in process) for config, each in recorded.items()}
     step_s, peak_bytes, processes = {}, {}, {}
-    for config in Space(where, knobs=grid.knobs).configs():
+    for config in Space(where, knobs=grid.knobs, only=grid.only).configs():
         mean_ms = means_ms.get(config, max(means_ms.values()))
         step_s[config] = mean_ms / 1000.0
         # What was left out is larger than what ran out of memory.
@@ -70,7 +70,19 @@ def read_grid(path: Path) -> Surface:
     starts_s = {config: median(map(_start_s, trials)) for config, trials in timed.items()}
     start_s = median(each for config, each in starts_s.items() if not config.compile)
     compiling_s = {config: each - start_s for config, each in starts_s.items() if each > start_s}
-    return Surface(name, where, step_s, peak_bytes, memory_bytes, processes, failures, start_s, compiling_s, grid.knobs)
+    return Surface(
+        name,
+        where,
+        step_s,
+        peak_bytes,
+        memory_bytes,
+        processes,
+        failures,
+        start_s,
+        compiling_s,
+        knobs=grid.knobs,
+        only=grid.only,
+    )
 
 
 def _of_whole_rounds(grid: Grid) -> list[Trial]:

@@ -31,7 +31,7 @@ class Surface:
     processes: how recorded steps vary, by config: a list a process, of factors of the config's mean; None where that is
     made up too. failures: what became of those that cannot train here otherwise than for want of memory. start_s: what
     a process takes before its first step; compiling_s: beyond that, for kernels that are compiled. knobs: the extra
-    knobs in the space.
+    knobs in the space; only: the settings that have some values alone.
     """
 
     name: str
@@ -44,10 +44,11 @@ class Surface:
     start_s: float = 2.0
     compiling_s: dict[TrainingConfig, float] = field(default_factory=dict)
     knobs: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
     @property
     def space(self) -> Space:
-        return Space(self.where, knobs=self.knobs)
+        return Space(self.where, knobs=self.knobs, only=self.only)
 
     def fits(self, config: TrainingConfig) -> bool:
         """Whether it trains here."""

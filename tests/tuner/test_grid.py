@@ -81,6 +81,17 @@ def test_with_knobs_every_value_of_them_is_measured_beside_every_setting(tiny_da
     assert 0.0 < surface.start_s < max(trial.duration_s for trial in grid.trials)
 
 
+def test_a_grid_may_leave_settings_alone(tiny_data: DataSpec, tmp_path: Path) -> None:
+    request = replace(_request(tiny_data, "plain"), effective_batch=4, only=("channels_last=false",))
+    grid = record_grid(request, steps=1, rounds=1)
+    configs = {trial.config for trial in grid.trials}
+    assert {config.channels_last for config in configs} == {False}
+    assert {config.batch_size for config in configs} == {4, 2, 1}
+    grid.save(tmp_path / "grid.json")
+    surface = read_grid(tmp_path / "grid.json")
+    assert configs == set(surface.step_s) == set(surface.space.configs())
+
+
 def test_what_compiles_is_part_of_a_grid_with_what_that_takes(tiny_data: DataSpec, tmp_path: Path) -> None:
     request = replace(_request(tiny_data, "compilable"), effective_batch=1, knobs=("compile",))
     grid = record_grid(request, steps=2, rounds=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autotune.config import Precision, TrainingConfig
-from autotune.errors import AutotuneError, DeviceError, UsageError
+from autotune.errors import AutotuneError, DeviceError, RecordError, UsageError
 from autotune.probes.machine import native_bf16
 from autotune.records import DataSpec, ModelSpec, Outcome, RunRecord, Stage, Status, VerdictKind
 from autotune.tuner.bench import Progress
@@ -152,6 +152,17 @@ def test_a_gpu_that_is_not_there_is_one_sentence(tiny_data: DataSpec) -> None:
         pytest.skip("a GPU is there")
     with pytest.raises(DeviceError, match="autotune doctor"):
         run(Request(model=ModelSpec(name="tiny:plain"), data=tiny_data, device="cuda"))
+
+
+def test_settings_that_are_restricted_are_tried_with_no_other_value(tiny_data: DataSpec, tmp_path: Path) -> None:
+    request = _request(tiny_data, "sleeper", only=("channels_last=false", "precision=fp32"))
+    record = run(request, journal_path=tmp_path / "trials.jsonl")
+    assert record.status is Status.FINISHED
+    assert {(each.config.precision, each.config.channels_last) for each in record.trials} == {("fp32", False)}
+    assert len({each.config.batch_size for each in record.trials}) > 1
+    assert "channels_last: beside the baseline only false is tried, as you asked" in record.left_out
+    with pytest.raises(RecordError, match="only"):
+        run(_request(tiny_data, "sleeper"), journal_path=tmp_path / "trials.jsonl", resume=True)
 
 
 def test_knobs_that_are_asked_for_are_tried_and_stand_in_the_record(tiny_data: DataSpec) -> None:

@@ -1,0 +1,46 @@
+"""What a search may try, where some settings are restricted."""
+
+from __future__ import annotations
+
+import pytest
+
+from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.errors import UsageError
+from autotune.tuner.space import Space
+from simulated import SimulatedBench, find
+
+GPU = Circumstances("cuda", 16, (9, 0), native_bf16=True)
+CPU = Circumstances("cpu", 4)
+
+
+def test_only_these_values_are_tried_beside_the_baseline() -> None:
+    space = Space(GPU, only=("precision=fp32,fp16", "cudnn_benchmark=false"))
+    tried = list(space.settings(space.baseline))
+    assert {config.precision for config in tried} == {Precision.FP16, Precision.FP32}
+    assert {config.channels_last for config in tried} == {False, True}
+    assert not any(config.cudnn_benchmark for config in tried)
+    assert space.baseline.precision is Precision.DEFAULT, "what all is compared with stays"
+    assert space.left_out() == (
+        "precision: beside the baseline only fp32, fp16 is tried, as you asked",
+        "cudnn_benchmark: beside the baseline only false is tried, as you asked",
+    )
+
+
+def test_a_value_that_is_not_worth_measuring_may_be_asked_for() -> None:
+    space = Space(CPU, only=("precision=bf16",))
+    assert {config.precision for config in space.settings(space.baseline)} == {Precision.BF16}
+
+
+@pytest.mark.parametrize("only", ["precision=fp16", "cudnn_benchmark=true", "cudnn_benchmark=false"])
+def test_a_value_that_the_device_cannot_take_is_told(only: str) -> None:
+    with pytest.raises(UsageError, match=f"only {only}: cannot be used on this cpu; leave it out"):
+        Space(CPU, only=(only,))
+
+
+def test_where_all_settings_are_the_baselines_batch_sizes_are_searched() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 0.2 if config.batch_size == 8 else 0.3
+
+    bench = SimulatedBench(GPU, step_s, noise=0.002, budget_s=300.0)
+    found = find(bench, only=("precision=default", "channels_last=false", "cudnn_benchmark=false"))
+    assert found.recommendation.config == found.baseline.at_batch_size(8, 16)
