@@ -75,7 +75,7 @@ def _race(record: RunRecord) -> list[str]:
     if verdict is None or verdict.ratio is None or verdict.low is None or verdict.high is None:
         return []
     notes = []
-    if len(verdict.log_ratios) < _FEW_BLOCKS:
+    if len(verdict.log_ratios) < _FEW_BLOCKS and verdict.race_end is not RaceEnd.CLEAR:
         notes.append(
             f"The race had {len(verdict.log_ratios)} blocks only, which makes its interval wide; "
             "a larger --budget pays for more."

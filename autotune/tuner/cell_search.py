@@ -281,10 +281,10 @@ class _Run:
         """Where more than can race are close to the fastest, time them beside each other. Then what leads may be
         another, on which what extra knobs helped is still to be tried: that meets the best of them."""
         self._try_what_helped()
-        self._hold_heat(self._close())
+        # What would be recommended of those that tie need not be one of the fastest.
+        self._hold_heat([*self.racers, *self._close()])
         if new := [config for config in self._try_what_helped() if config in self._close()]:
-            known = [config for config in self._close() if config not in new]
-            self._hold_heat([*known[:_RACERS], *new])
+            self._hold_heat([*self.racers, *new])
 
     def _try_what_helped(self) -> list[TrainingConfig]:
         new = [each for each in carried_over(self.space, self.standings).values() if each not in self.standings.trials]
@@ -295,15 +295,16 @@ class _Run:
     def _close(self) -> list[TrainingConfig]:
         return [trial.config for trial in self.standings.close()]
 
-    def _hold_heat(self, sides: Sequence[TrainingConfig]) -> None:
-        """A block of heats, where there are more sides than can race and the budget has room for all of it."""
-        sides = tuple(sides[:SIDES_AT_MOST])
-        widths = (self.budget.race(sides).wide, len(self.budget.steps))
-        checks = self._checks_of_the_leader()
-        affordable = [each for each in widths if self.budget.affords_heat(sides, each, self.racers, checks)]
-        if len(sides) <= _RACERS or not affordable:
+    def _hold_heat(self, close: Sequence[TrainingConfig]) -> None:
+        """A block of heats, where there are more sides than can race and the budget has room for all of it. Of what it
+        has no room for, the costliest to start is left out, and the last of those."""
+        sides = list(dict.fromkeys(close))[:SIDES_AT_MOST]
+        while len(sides) > _RACERS and not (width := self._affordable_width(sides)):
+            others = [config for config in sides if config not in self.racers]
+            sides.remove(max(reversed(others or sides), key=self.budget.start_s))
+        if len(sides) <= _RACERS:
             return
-        block, width = len(self.standings.heats), affordable[0]
+        block = len(self.standings.heats)
         self.standings.begin_heat()
         dice = random.Random(f"{self.bench.seed} {block}")
         for place in dice.sample(range(len(sides)), len(sides)):
@@ -314,10 +315,19 @@ class _Run:
                 config,
                 range(block * width, (block + 1) * width),
                 block=SIDES_AT_MOST * block + place,
-                sides=sides,
+                step_timeout_s=self._step_limit_s(),
+                sides=tuple(sides),
             )
             self.standings.take_heat(trial)
             self._choose(config)
+
+    def _affordable_width(self, sides: Sequence[TrainingConfig]) -> int:
+        """How many steps a side takes: whole passes over the images, or as many as a trial; 0: that costs too much."""
+        checks = self._checks_of_the_leader()
+        for width in (self.budget.race(sides).wide, len(self.budget.steps)):
+            if self.budget.affords_heat(sides, width, self.racers, checks):
+                return width
+        return 0
 
     def _leave_out_the_unsound(self) -> None:
         """Hold the losses of each reduced precision that would race against fp32's, and go on without what fails."""
@@ -366,10 +376,7 @@ class _Run:
         if not self.space.extra_knobs:
             return
         fastest = [max(own, key=self.standings.gain) for cell in cells if (own := self.standings.of(cell))]
-        lead = max(map(self.standings.gain, fastest))
-        near = [
-            t for t in sorted(fastest, key=self.standings.gain, reverse=True) if self.standings.gain(t) > lead - 0.1
-        ]
+        near = self.standings.near(fastest)
         try_extra_knobs(
             self.space,
             [trial.config for trial in near[:CELLS_AT_MOST]],

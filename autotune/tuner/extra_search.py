@@ -20,8 +20,10 @@ __all__ = ["CELLS_AT_MOST", "carried_over", "try_extra_knobs"]
 
 # On the leading cell and its nearest rival.
 CELLS_AT_MOST = 2
-# What helped is tried on what would then be no farther behind the leader than this, as ln of a ratio.
+# What helped is tried on what would then be no farther behind the leader than this, as ln of a ratio, and on no
+# more than so many at a time.
 _MAY_LEAD = 0.02
+_CARRIED_OVER = 4
 
 
 def try_extra_knobs(
@@ -72,7 +74,7 @@ def carried_over(space: Space, standings: Standings) -> dict[TrainingConfig, Tra
         config: config.model_copy(
             update={knob.name: values[knob.name] for knob in knobs if not knob.idle_beside(values[knob.name], config)}
         )
-        for config in promising
+        for config in promising[:_CARRIED_OVER]
     }
 
 

@@ -35,8 +35,10 @@ _FEWER_BLOCKS = ((0.15, 4), (0.3, MIN_BLOCKS))
 # least this many steps beside its start and warm-up.
 _BLOCK_SIDE_S = 0.5
 _FRESH_STEPS = 4
-# A pass over the images that takes no more steps than this is never taken in part, where time allows.
+# A pass over the images that takes no more steps than this is never taken in part, where time allows: for so many
+# blocks of a final, since of a small gain more blocks tell more than longer ones.
 _PASS_AT_MOST = 16
+_WIDE_BLOCKS_AT_LEAST = 8
 # After these numbers of the final's blocks, and those above, it may end before its time: where the mean lies so many
 # standard errors from the edge of the zone of indifference, and outside of it the verdict would be sure; or, from so
 # many blocks on, within half of it and so many standard errors within one and a half of it.
@@ -76,9 +78,7 @@ class Race:
         # All sides time the same steps: as many as the fastest needs for its time.
         fastest_s = min(side.step_s for side in (baseline, *candidates))
         self.width = max(1, math.ceil(max(_BLOCK_SIDE_S, side_s) / fastest_s))
-        self._heats_before = len(heats)
-        # Of these blocks those count in which all candidates took part.
-        self._held = [sides for sides in heats if all(side.config in sides for side in self.candidates)]
+        self._heats_before = heats
         self._blocks = 0  # of the final so far, over all who ran it
         self._dice = random.Random(bench.seed)
 
@@ -95,7 +95,7 @@ class Race:
         return MIN_BLOCKS * self._final_s(self.candidates[:1], self.width, fresh=not self.bench.keeps_sessions)
 
     def most_s(self) -> float:
-        """What the longest final takes, and with it the first heats."""
+        """What the longest final takes, and with it the fewest heats."""
         wide = self.wide
         heats_s = self._block_s(self.candidates, wide, fresh=True) if len(self.candidates) > 1 else 0.0
         return HEATS_AT_LEAST * heats_s + _BLOCKS_AT_MOST * self._final_s(self.candidates, wide, fresh=True)
@@ -138,7 +138,7 @@ class Race:
             return list(self.candidates), None
         running = self.candidates[: plan.candidates]
         heats = Heats(running, self.measure.log_ratio, self.tie)
-        for sides in self._held:
+        for sides in self._held(running):
             heats.take([(side, sides[side.config]) for side in heats.running])
         slower = 1.0
         for block in range(plan.heats):
@@ -151,7 +151,7 @@ class Race:
             if before_s < slower * (block_s + MIN_BLOCKS * final_s):
                 break
             reserve_s = (plan.heats - block - 1) * block_s + plan.final * final_s
-            heats.take(self._block(Stage.HEATS, heats.running, self._heats_before + block, plan, reserve_s))
+            heats.take(self._block(Stage.HEATS, heats.running, len(self._heats_before) + block, plan, reserve_s))
             slower = max(slower, (before_s - self.bench.remaining_s) / block_s)
         return heats.ranking(), heats.failed
 
@@ -230,25 +230,30 @@ class Race:
         narrow = max(self.width, _FRESH_STEPS)
         for count in range(len(self.candidates), 1, -1):
             running = self.candidates[:count]
+            held = len(self._held(running))
             for width in dict.fromkeys((self.wide, narrow)):
-                final = self._final_blocks(running)
+                final = self._final_blocks(running, is_wide=width > narrow)
                 heats_s = left_s - final * self._final_s(running, width, fresh=True)
                 affordable = int(heats_s / self._block_s(running, width, fresh=True))
-                heats = min(HEATS_AT_MOST, len(self._held) + affordable)
+                heats = min(HEATS_AT_MOST, held + affordable)
                 if heats >= HEATS_AT_LEAST:
-                    return _Plan(heats - len(self._held), count, width, True, final)
+                    return _Plan(heats - held, count, width, True, final)
         for width in dict.fromkeys((self.wide, narrow, self.width)):
-            final = self._final_blocks(self.candidates[:1])
+            final = self._final_blocks(self.candidates[:1], is_wide=width > narrow)
             if final * self._final_s(self.candidates[:1], width, fresh=True) <= left_s:
                 return _Plan(0, 0, width, fresh=True)
         return _Plan(0, 0, self.width, fresh=not self.bench.keeps_sessions)
 
-    def _final_blocks(self, running: Sequence[Side]) -> int:
-        """How many blocks of a final will do, whichever of these runs it."""
-        if self.measure is not SPEED:
-            return _FRESH_BLOCKS_AT_LEAST
+    def _held(self, running: Sequence[Side]) -> list[Mapping[TrainingConfig, Trial]]:
+        """The blocks of heats that were held already and in which all of these took part."""
+        return [sides for sides in self._heats_before if all(side.config in sides for side in running)]
+
+    def _final_blocks(self, running: Sequence[Side], *, is_wide: bool) -> int:
+        """How many blocks of a final will do, whichever of these runs it: by how fast their trials were, which tells
+        nothing of their energy. is_wide: of sides as long as whole passes over the images."""
         gain = math.log(self.baseline.step_s / max(each.step_s for each in running))
-        return _blocks_enough(gain)
+        blocks = _blocks_enough(gain) if self.measure is SPEED else _FRESH_BLOCKS_AT_LEAST
+        return blocks if blocks < _FRESH_BLOCKS_AT_LEAST or not is_wide else _WIDE_BLOCKS_AT_LEAST
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Standings:
         """ln of the speed over the baseline's, on the images that both timed; of images per joule for energy's sake.
 
         A block of heats, whose images the baseline has not timed, compares those that took part in it: on average they
-        are as fast in it as before it.
+        are held to be as fast in it as before it, so that luck which all of them were chosen for stays in their gains.
         """
         if (known := self._gains.get(trial.config)) is None:
             known = self._gains[trial.config] = self._gain_before(trial, len(self.heats))

@@ -41,6 +41,13 @@ def test_few_blocks_are_told_and_enough_are_not():
     assert notes(5) == []
 
 
+@pytest.mark.parametrize(("end", "told"), [(RaceEnd.CLEAR, False), (RaceEnd.BUDGET, True), (None, True)])
+def test_few_blocks_are_told_where_more_would_have_come_of_a_larger_budget(end, told):
+    few = verdict(BF16, 2.0, 3).model_copy(update={"race_end": end})
+    record = run_record(race(BF16, 100.0, 50.0, 3), recommendation=Recommended(config=BF16, verdict=few))
+    assert any("3 blocks only" in each for each in caveats(record)) == told
+
+
 @pytest.mark.parametrize(
     ("end", "what"),
     [
