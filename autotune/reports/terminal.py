@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from autotune.records import Outcome, RunRecord, VerdictKind
+from autotune.records import Outcome, RunRecord, Stage, VerdictKind
 from autotune.reports import knob_sentences, pareto, profile_sentences, profile_terminal, sentences
 from autotune.reports.caveats import caveats
 from autotune.reports.columns import filled
@@ -51,6 +51,8 @@ def legend(record: RunRecord) -> str:
     verdict = record.recommendation.verdict if record.recommendation else None
     if verdict and verdict.kind is not VerdictKind.NOT_MEASURED:
         race = f"; race: the mean of {len(verdict.log_ratios)} blocks beside the baseline, which the verdict comes from"
+    elif any(trial.stage is Stage.RACE and trial.step_ms for trial in record.standing):
+        race = "; race: the mean of those blocks beside the baseline that there was time for"
     return f"images/s: median over optimizer steps; vs baseline: over the same images{race}."
 
 

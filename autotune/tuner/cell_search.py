@@ -18,7 +18,7 @@ from autotune.tuner.bench import Bench, fail_if_unusable
 from autotune.tuner.budget import STEPS_AT_LEAST, Budget
 from autotune.tuner.cell import Cell
 from autotune.tuner.climb import Climb
-from autotune.tuner.extra_search import CELLS_AT_MOST, carried_over, try_extra_knobs
+from autotune.tuner.extra_search import CELLS_AT_MOST, CELLS_WITHIN, carried_over, try_extra_knobs
 from autotune.tuner.memory_probes import MemoryProbes
 from autotune.tuner.numerics import STEPS, Guard
 from autotune.tuner.objective import Objective
@@ -376,10 +376,13 @@ class _Run:
         if not self.space.extra_knobs:
             return
         fastest = [max(own, key=self.standings.gain) for cell in cells if (own := self.standings.of(cell))]
-        near = self.standings.near(fastest)
+        fastest.sort(key=self.standings.gain, reverse=True)
+        within = [
+            each for each in fastest if self.standings.gain(each) > self.standings.gain(fastest[0]) - CELLS_WITHIN
+        ]
         try_extra_knobs(
             self.space,
-            [trial.config for trial in near[:CELLS_AT_MOST]],
+            [trial.config for trial in within[:CELLS_AT_MOST]],
             lambda config: self.standings.trials.get(config) or self._try(Cell(config), config, Stage.KNOBS),
             self.standings.worth,
             self._is_hopeless,
@@ -387,6 +390,9 @@ class _Run:
         self._weigh_compiled()
 
     def _is_hopeless(self, knob: Knob, leader: TrainingConfig) -> bool:
+        # What compiles takes too long to be tried on what is not close as it is.
+        if knob.name == "compile" and self.standings.trials[leader] not in self.standings.close():
+            return True
         reason = is_hopeless(self.space.profile, knob, median(self.standings.trials[leader].step_ms))
         if reason is not None and reason not in self.notes:
             self.notes.append(reason)

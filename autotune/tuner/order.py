@@ -20,7 +20,7 @@ class Order:
     step_timeout_s: the longest a step may take. needs_energy: a trial whose timed steps gave no energy is unsupported.
     reserve_s: what of the budget a repeat of a disturbed trial must leave. predicted_bytes: the peak that is expected.
     watch_tensors: look for the largest tensor, where no step is timed. sides: all of its block, in order, which belong
-    together in time; none outside races.
+    together in time; none outside heats and finals.
     """
 
     stage: Stage

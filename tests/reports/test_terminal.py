@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from autotune.records import Status
 from autotune.reports import markdown, terminal
 from autotune.reports.table import trials_table
 from profiles import detector_profile, host_bound_profile
@@ -37,6 +38,10 @@ def test_a_legend_tells_what_a_rows_figures_are_taken_over():
     assert table.splitlines()[-1].startswith(f"{words}; race: the mean of ")
     assert f"{words}; race: the mean of " in markdown.render(faster())
     assert f"{words}.\n" in terminal.render(interrupted())
+    cut_off = faster().model_copy(update={"status": Status.INTERRUPTED, "recommendation": None})
+    assert f"{words}; race: the mean of those blocks beside the baseline that there was time for." in terminal.render(
+        cut_off
+    )
     assert words not in terminal.render(nothing_measured())
 
 

@@ -114,3 +114,19 @@ def test_what_compiles_once_and_fails_the_second_time_is_not_raced() -> None:
     assert [t.outcome for t in bench.trials if t.config.compile] == [Outcome.OK, Outcome.CRASHED]
     assert not found.recommendation.config.compile
     assert found.recommendation.verdict.kind is VerdictKind.FASTER
+
+
+def test_a_knob_is_tried_on_a_rival_that_it_could_help_most_and_compiling_on_what_is_close_alone() -> None:
+    """As retinanet_resnet50 on a CPU: the fused optimizer brought nothing in channels_last, which led without it."""
+
+    def step_s(config: TrainingConfig) -> float:
+        layout = 1.0 if config.channels_last else 1.07
+        fused = 1.12 if config.optimizer_implementation == "fused" and not config.channels_last else 1.0
+        return 0.3 * layout / fused / (1.3 if config.precision is Precision.BF16 else 1.0)
+
+    bench = SimulatedBench(CPU, step_s, budget_s=600.0)
+    found = find(bench, knobs=("optimizer", "compile"))
+    config = found.recommendation.config
+    assert (config.channels_last, config.optimizer_implementation) == (False, "fused")
+    compiled = {trial.config for trial in bench.trials if trial.config.compile and not trial.config.channels_last}
+    assert {each.optimizer_implementation for each in compiled} <= {"fused"}, "what was close by then"
