@@ -258,7 +258,7 @@ def settings_asked(only: Iterable[str]) -> dict[str, tuple[Any, ...]]:
 def _setting_texts(name: str, values: Iterable[Any]) -> list[str]:
     found = dict.fromkeys(_setting(name, value) for value in values)
     if not found:
-        raise UsageError(f"only {name}: of no value there is nothing to try")
+        raise UsageError(f"only {name}: give one value at least")
     return [str(value).lower() for value in found]
 
 
@@ -266,7 +266,9 @@ def _setting(name: str, value: Any) -> Any:
     names = [knob.name for knob in SETTINGS]
     if name not in names:
         raise UsageError(f"only {name!r}: not one of {', '.join(names)}")
-    text = value.strip() if isinstance(value, str) else value
+    text = value.strip().lower() if isinstance(value, str) else value
+    if text == "":
+        raise UsageError(f"only {name}: give a value with it, as {name}={'bf16' if name == 'precision' else 'true'}")
     try:
         found = getattr(TrainingConfig.model_validate({"batch_size": 1, name: text}), name)
     except ValidationError:

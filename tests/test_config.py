@@ -256,7 +256,7 @@ def test_extra_knobs_are_asked_for_by_their_words():
 
 
 def test_settings_are_restricted_by_words_or_by_a_mapping():
-    words = ["precision=bf16, fp32", "channels_last=False", "precision=bf16"]
+    words = ["precision=BF16, fp32", "channels_last=False", "precision=bf16"]
     assert asked_settings(words) == ("precision=bf16,fp32", "channels_last=false")
     assert asked_settings("cudnn_benchmark=true") == ("cudnn_benchmark=true",)
     mapping = {"precision": [Precision.BF16, "fp32"], "channels_last": False}
@@ -271,9 +271,9 @@ def test_settings_are_restricted_by_words_or_by_a_mapping():
     [
         (["batch_size=4"], "only 'batch_size': not one of precision, channels_last, cudnn_benchmark"),
         (["precision=int8"], "only precision=int8: not one of default, fp32, tf32, fp16, bf16"),
-        (["channels_last"], "only channels_last=: not one of true, false"),
+        (["channels_last"], "only channels_last: give a value with it, as channels_last=true"),
         ({"channels_last": None}, "only channels_last=None: not one of true, false"),
-        ({"precision": []}, "only precision: of no value there is nothing to try"),
+        ({"precision": []}, "only precision: give one value at least"),
         (5, r"only 5: give a mapping of settings to values, as \{'precision': \['fp32', 'bf16'\]\}"),
     ],
 )

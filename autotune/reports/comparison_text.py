@@ -53,7 +53,9 @@ def _names(comparison: Comparison) -> list[str]:
 def _sentences(comparison: Comparison) -> list[str]:
     sentences = [difference.sentence for difference in comparison.differences]
     if not sentences:
-        return ["Nothing to compare: fewer than two runs, or not the first, timed a config that they recommend."]
+        untimed = [printable(run.path) for run in comparison.runs if run.images_per_second is None]
+        why = f"Nothing to compare: {', '.join(untimed)} timed no config that it recommends"
+        return [f"{why}; the command of an interrupted run goes on with --resume."]
     if not comparison.changes:
         sentences.append("Nothing that the records tell changed between the runs.")
     return [*sentences, *comparison.notes]

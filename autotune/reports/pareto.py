@@ -103,7 +103,9 @@ def without_energy(measured: Sequence[Point]) -> list[Point]:
 def heading(found: Sequence[Point]) -> str:
     """What the table shows."""
     energy = any(each.images_per_joule is not None for each in found)
-    return f"Beaten by no other in {'speed, memory and energy' if energy else 'speed and memory'} at once"
+    return (
+        f"Beaten by no other in {'speed, memory and energy' if energy else 'speed and memory'} at once, by the search"
+    )
 
 
 def rows(record: RunRecord, found: Sequence[Point]) -> list[list[str]]:

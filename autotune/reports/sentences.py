@@ -35,7 +35,7 @@ def headline(record: RunRecord) -> str:
     if not record.is_search:
         return profile_sentences.headline(record.profile) if record.profile else "Nothing was measured."
     reason = f": {record.error}" if record.error else ""
-    timed = sum(trial.outcome is Outcome.OK for trial in record.trials)
+    timed = sum(bool(trial.step_ms) and trial.outcome is Outcome.OK for trial in record.trials)
     kept = f" {timed} of {len(record.trials)} trials gave a time." if record.trials else " Nothing was measured."
     if record.status is Status.INTERRUPTED:
         resume = "--resume in place of --force" if "--force" in record.command else "--resume"

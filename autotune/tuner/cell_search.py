@@ -84,7 +84,8 @@ class _Run:
         self.memory.begin(self.baseline)
         settings = [self.baseline.config, *self.space.settings(self.baseline.config)]
         if not self.space.settings_fixed:
-            cells = [self.own_cell, *(Cell(each) for each in settings[1:])]
+            own = [self.own_cell] if self.space.allows(self.baseline.config) else []
+            cells = [*own, *(Cell(each) for each in settings[1:])]
             self.own_cell.take(self.baseline)
             self.stalls.take(self.own_cell.settings, self.baseline)
             self._screen_and_climb(cells)
@@ -231,7 +232,7 @@ class _Run:
     def _screen(self, cell: Cell) -> None:
         """Time a cell at the largest batch that it trains with."""
         if self.memory.near_the_limit and self._affordable(cell.settings):
-            self.memory.learn(cell, self.screened, self.waiting)
+            self.memory.learn(cell, [self.own_cell, *self.screened], self.waiting)
         self.screened.append(cell)
         while (size := cell.memory.candidate(self.memory.sizes, self.memory.limit_bytes)) is not None:
             config = self._at(cell, size)

@@ -59,7 +59,8 @@ class Objective(StrEnum):
     def preference(self, trial: Trial) -> tuple[object, ...]:
         """A sort key among configs that tie: safer numerics first, then less memory, then the simpler setting; for
         the sake of memory the least of it first."""
-        caution = trial.config.caution()
+        # Accumulation is one more thing to get right in a training loop.
+        caution = (*trial.config.caution(), trial.config.accumulation_steps)
         if self is Objective.MEMORY:
             return trial.peak_memory_bytes or 0, caution
         # In steps of 5%: smaller differences are the allocator's.

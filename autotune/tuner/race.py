@@ -161,6 +161,9 @@ class Race:
         How many blocks it takes, and after which of them it may end, is fixed before the first."""
         gains: list[float] = []
         for block in range(blocks):
+            # Blocks that take longer than expected are no reason to go on without a budget.
+            if block >= MIN_BLOCKS and self.bench.remaining_s <= 0.0:
+                break
             reserve_s = (blocks - block) * self._final_s([candidate], plan.width, fresh=plan.fresh)
             (_, theirs), (_, ours) = self._block(Stage.RACE, (self.baseline, candidate), self._blocks, plan, reserve_s)
             self._blocks += 1

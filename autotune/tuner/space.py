@@ -68,6 +68,10 @@ class Space:
                 )
             yield from configs
 
+    def allows(self, config: TrainingConfig) -> bool:
+        """Whether its settings are among those that are tried: the baseline's need not be."""
+        return all(getattr(config, name) in values for name, values in self._only.items())
+
     def is_last(self, config: TrainingConfig) -> bool:
         """Whether a combination of settings is tried when all others have been, and at all their batch sizes: with
         cudnn.benchmark each new image size can cost 20 s (frcnn_resnet50 on an H200)."""
@@ -97,8 +101,8 @@ class Space:
                 yield config.model_copy(update={knob.name: value})
 
     def configs(self) -> list[TrainingConfig]:
-        """Every config there is: all settings at every divisor of the effective batch, with every value of the extra
-        knobs that were asked for."""
+        """Every config there is: all settings, and the baseline's whether they are tried or not, at every divisor of
+        the effective batch, with every value of the extra knobs that were asked for."""
         cells = [self.baseline, *self.settings(self.baseline)]
         configs = [config for cell in cells for config in self.ladder(cell)]
         for knob in self.extra_knobs:
@@ -113,7 +117,7 @@ class Space:
     def _why_left_out(self, knob: Knob) -> str | None:
         if knob.name in self._only:
             values = ", ".join(str(value).lower() for value in self._only[knob.name])
-            return f"{knob.name}: beside the baseline only {values} is tried, as you asked"
+            return f"{knob.name}: nothing but {values} is tried beside the baseline, as you asked"
         return knob.why_left_out(self.where)
 
     def ladder(self, config: TrainingConfig) -> Iterator[TrainingConfig]:

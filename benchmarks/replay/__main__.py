@@ -20,6 +20,7 @@ from statistics import fmean, median
 from tabulate import tabulate
 
 from autotune.config import TrainingConfig
+from autotune.errors import RecordError
 from autotune.records import VerdictKind
 from autotune.tuner.cell_search import CellSearch
 from benchmarks.replay.grids import read_grid
@@ -196,13 +197,24 @@ def main() -> int:
     parser.add_argument("--replays", type=int, default=1000, help="of each search, surface kind and noise")
     parser.add_argument("--search", action="append", choices=[_OURS, *_RIVALS], help="default: all")
     parser.add_argument(
-        "--on", action="append", help="`synthetic`, `all equal`, `slow starts` or a grid's name; default: all"
+        "--on",
+        action="append",
+        help="`synthetic`, `all equal`, `slow starts` or a grid's name, its file's up to the first dot; default: all",
     )
     parser.add_argument("--grid", action="append", type=Path, default=None, help="a recorded grid; default: all kept")
     parser.add_argument("--budget", type=float, default=1e9, help="seconds that our own search has; default: no limit")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     grids = tuple(options.grid or sorted(Path(__file__).parent.joinpath("grids").glob("*.json.gz")))
+    for path in options.grid or ():
+        try:
+            read_grid(path)
+        except RecordError as error:
+            parser.error(str(error))
+    there_are = _sources(grids)
+    for on in options.on or ():
+        if on not in there_are:
+            parser.error(f"--on {on}: not one of {', '.join(there_are)}")
     with ProcessPoolExecutor() as pool:
         rows = list(
             pool.map(

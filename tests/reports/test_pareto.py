@@ -104,7 +104,7 @@ def test_every_run_shows_the_table_in_terminal_and_markdown() -> None:
 
 def test_a_run_without_times_has_no_table() -> None:
     assert "Beaten by" not in terminal.render(run_record())
-    assert heading([]) == "Beaten by no other in speed and memory at once"
+    assert heading([]) == "Beaten by no other in speed and memory at once, by the search"
 
 
 def test_how_energy_was_measured_is_told_with_how_exact_it_is() -> None:

@@ -160,7 +160,7 @@ def test_settings_that_are_restricted_are_tried_with_no_other_value(tiny_data: D
     assert record.status is Status.FINISHED
     assert {(each.config.precision, each.config.channels_last) for each in record.trials} == {("fp32", False)}
     assert len({each.config.batch_size for each in record.trials}) > 1
-    assert "channels_last: beside the baseline only false is tried, as you asked" in record.left_out
+    assert "channels_last: nothing but false is tried beside the baseline, as you asked" in record.left_out
     with pytest.raises(RecordError, match="only"):
         run(_request(tiny_data, "sleeper"), journal_path=tmp_path / "trials.jsonl", resume=True)
 

@@ -21,8 +21,8 @@ def test_only_these_values_are_tried_beside_the_baseline() -> None:
     assert not any(config.cudnn_benchmark for config in tried)
     assert space.baseline.precision is Precision.DEFAULT, "what all is compared with stays"
     assert space.left_out() == (
-        "precision: beside the baseline only fp32, fp16 is tried, as you asked",
-        "cudnn_benchmark: beside the baseline only false is tried, as you asked",
+        "precision: nothing but fp32, fp16 is tried beside the baseline, as you asked",
+        "cudnn_benchmark: nothing but false is tried beside the baseline, as you asked",
     )
 
 
@@ -44,3 +44,16 @@ def test_where_all_settings_are_the_baselines_batch_sizes_are_searched() -> None
     bench = SimulatedBench(GPU, step_s, noise=0.002, budget_s=300.0)
     found = find(bench, only=("precision=default", "channels_last=false", "cudnn_benchmark=false"))
     assert found.recommendation.config == found.baseline.at_batch_size(8, 16)
+
+
+@pytest.mark.parametrize("memory_limit_bytes", [None, 20_000])
+def test_what_is_left_out_is_tried_at_no_batch_size(memory_limit_bytes: int | None) -> None:
+    def step_s(config: TrainingConfig) -> float:
+        """The baseline's settings are the fastest by far, in smaller batches."""
+        return 0.3 / (2.0 if config.precision is Precision.DEFAULT and config.batch_size < 16 else 1.0)
+
+    bench = SimulatedBench(GPU, step_s, noise=0.002, budget_s=600.0, memory_limit_bytes=memory_limit_bytes)
+    found = find(bench, only=("precision=bf16,fp16",), knobs=("optimizer",))
+    left_out = {each.config for each in bench.trials if each.config.precision is Precision.DEFAULT and each.step_ms}
+    assert left_out == {found.baseline}
+    assert found.recommendation.verdict.candidate.precision in (Precision.BF16, Precision.FP16)
