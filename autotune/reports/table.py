@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, RunRecord, Stage, Trial
+from autotune.reports.heats_note import heats_note
 from autotune.reports.plain import printable
 from autotune.reports.si import GIB
 from autotune.reports.speed_ratio import over_blocks
@@ -84,7 +85,7 @@ def _row(record: RunRecord, config: TrainingConfig) -> dict[str, Any]:
         "race_images_per_second": _race_speed(record, race),
         "race_ratio": _race_ratio(record, config, race),
         "peak_memory_gib": max(peaks) / GIB if peaks else math.nan,
-        "notes": "; ".join(_notes(trials)),
+        "notes": "; ".join(filter(None, [*_notes(trials), heats_note(record, config)])),
     }
 
 

@@ -325,3 +325,20 @@ def test_where_whole_passes_cost_too_much_a_part_of_one_must_do() -> None:
     assert {len(trial.steps) for trial in track.trials} == {5}
     assert found.candidate == RIVALS[1]
     assert track.remaining_s > -1.0
+
+
+def test_a_final_whose_blocks_take_longer_than_expected_ends_with_the_budget() -> None:
+    track = Track({RIVALS[0]: 0.02}, 0.03, budget_s=31.0)
+    measure = track.measure
+
+    def slower(order: Order) -> Trial:
+        before_s = track.remaining_s
+        trial = measure(order)
+        track.remaining_s -= before_s - track.remaining_s
+        return trial
+
+    track.measure = slower  # type: ignore[method-assign]
+    found = track.race(RIVALS[:1], seen={RIVALS[0]: 0.02})
+    assert found.race_end is RaceEnd.BUDGET
+    assert len(found.log_ratios) == 4, "twice as long each: of the seven that there was room for"
+    assert track.remaining_s > -8.0

@@ -7,7 +7,7 @@ import pytest
 
 from autotune.config import Circumstances, Precision, TrainingConfig
 from autotune.errors import AutotuneError, DeviceError
-from autotune.records import Outcome, RaceEnd, Stage, VerdictKind
+from autotune.records import Outcome, RaceEnd, Stage, Trial, VerdictKind
 from autotune.tuner.cell_search import CellSearch
 from autotune.tuner.objective import Objective
 from autotune.tuner.space import Space
@@ -116,6 +116,21 @@ def test_settings_that_bring_nothing_are_not_recommended_with_one_that_does() ->
     assert find(bench).recommendation.config == TrainingConfig(
         batch_size=16, precision=Precision.BF16, channels_last=False, cudnn_benchmark=False
     )
+
+
+def test_of_batches_that_tie_in_all_else_the_one_with_less_accumulation_is_preferred() -> None:
+    objective = Objective.THROUGHPUT
+    larger, smaller = (
+        Trial(number=1, stage=Stage.SETTINGS, config=_at(size), outcome=Outcome.OK, peak_memory_bytes=10**9)
+        for size in (16, 8)
+    )
+    assert objective.preference(larger) < objective.preference(smaller)
+    lighter = smaller.model_copy(update={"peak_memory_bytes": 8 * 10**8})
+    assert objective.preference(lighter) < objective.preference(larger), "memory comes first"
+
+
+def _at(batch_size: int) -> TrainingConfig:
+    return TrainingConfig.baseline(GPU).at_batch_size(batch_size, 16)
 
 
 def test_a_slow_first_start_does_not_shrink_the_race() -> None:
