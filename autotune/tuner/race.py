@@ -14,7 +14,7 @@ from functools import partial
 from statistics import fmean, stdev
 
 from autotune.config import TrainingConfig
-from autotune.intervals import INDIFFERENCE, is_shown
+from autotune.intervals import INDIFFERENCE, interval, is_shown
 from autotune.records import SIDES_AT_MOST, Outcome, RaceEnd, Stage, Trial, Verdict, VerdictKind
 from autotune.tuner.bench import Bench
 from autotune.tuner.heats import HEATS_AT_LEAST, HEATS_AT_MOST, LEAST_ERROR, Heats
@@ -31,6 +31,8 @@ _FRESH_BLOCKS_AT_LEAST = 5
 # which candidate is the fastest. By Student's t a gain shows at 99% in four blocks if it is 3 of their standard
 # deviations, in three if it is 6; those of processes 1.5% apart are 2%, and few samples may show twice that.
 _FEWER_BLOCKS = ((0.15, 4), (0.3, MIN_BLOCKS))
+# Nor do they do where their interval spans more than this share of the ratio: who reads it would know more by two more.
+_WIDEST_OF_FEW = 0.2
 # A side of a block lasts at least this long, so that the clock and the scheduler do not show, and a fresh one takes at
 # least this many steps beside its start and warm-up.
 _BLOCK_SIDE_S = 0.5
@@ -241,7 +243,7 @@ class Race:
                 heats = min(HEATS_AT_MOST, held + affordable)
                 if heats >= HEATS_AT_LEAST:
                     return _Plan(heats - held, count, width, True, final)
-        for width in dict.fromkeys((self.wide, narrow, self.width)):
+        for width in dict.fromkeys((self.wide, *range(narrow, self.width - 1, -1))):
             final = self._final_blocks(self.candidates[:1], is_wide=width > narrow)
             if final * self._final_s(self.candidates[:1], width, fresh=True) <= left_s:
                 return _Plan(0, 0, width, fresh=True)
@@ -278,10 +280,17 @@ def _blocks_enough(gain: float) -> int:
 
 def _end(gains: Sequence[float]) -> RaceEnd:
     """What ends a final that has so many blocks, if it ends with them."""
-    may_end = bool(gains) and (len(gains) in _FINAL_LOOKS or len(gains) == _blocks_enough(fmean(gains)))
-    if may_end and _is_decided(gains):
+    if (len(gains) in _FINAL_LOOKS or _may_end_early(gains)) and _is_decided(gains):
         return RaceEnd.CLEAR
     return RaceEnd.LENGTH if len(gains) == _BLOCKS_AT_MOST else RaceEnd.BUDGET
+
+
+def _may_end_early(gains: Sequence[float]) -> bool:
+    """Whether so few blocks will do for what they gain, and agree so far that their interval says how much that is."""
+    if not MIN_BLOCKS <= len(gains) == _blocks_enough(fmean(gains)):
+        return False
+    ratio, low, high = interval(gains)
+    return high - low <= _WIDEST_OF_FEW * ratio
 
 
 def _is_decided(gains: Sequence[float]) -> bool:

@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_a_loss_is_seen() -> None:
         (0.12, 0.01, 1e9, RaceEnd.CLEAR, 5),
         (0.25, 0.02, 1e9, RaceEnd.CLEAR, 4),
         (0.5, 0.02, 1e9, RaceEnd.CLEAR, 3),
-        (0.5, 0.13, 1e9, RaceEnd.CLEAR, 5),  # a clear gain, not so clearly seen
+        (0.5, 0.1, 1e9, RaceEnd.CLEAR, 5),  # how much it is would be hardly known after three
         (0.02, 0.05, 1e9, RaceEnd.LENGTH, 12),
         (0.02, 0.05, 31.0, RaceEnd.BUDGET, 7),
         (0.12, 0.01, 26.0, RaceEnd.CLEAR, 5),  # with more it would end there too
@@ -342,3 +343,24 @@ def test_a_final_whose_blocks_take_longer_than_expected_ends_with_the_budget() -
     assert found.race_end is RaceEnd.BUDGET
     assert len(found.log_ratios) == 4, "twice as long each: of the seven that there was room for"
     assert track.remaining_s > -8.0
+
+
+@pytest.mark.parametrize(("budget_s", "steps"), [(16.0, 4), (14.0, 3), (12.0, 2)])
+def test_where_a_final_cannot_be_paid_as_long_as_it_should_be_its_sides_take_as_many_steps_as_can(
+    budget_s: float, steps: int
+) -> None:
+    # After a start of a second, steps of 0.5 and 0.25 s: three blocks of four, three or two take 15, 12.75 or 10.5 s.
+    class Slow(Track):
+        def measure(self, order: Order) -> Trial:
+            trial = super().measure(order)
+            self.remaining_s += trial.duration_s - _START_S - 0.5 * len(trial.steps)
+            return trial.model_copy(update={"step_ms": tuple(5.0 * ms for ms in trial.step_ms)})
+
+        def rehearsals(self, steps: int) -> int:
+            return 0
+
+    track = Slow({RIVALS[0]: 0.5}, 0.01, budget_s=budget_s)
+    track.keeps_sessions = True
+    sides = [Side(config, 0.5, _START_S, (9,)) for config in (BASELINE, RIVALS[0])]
+    Race(track, sides[0], [replace(sides[1], step_s=0.25)], 60.0).run(remedy="more", budget_for=math.ceil)
+    assert {len(trial.steps) for trial in track.trials} == {steps}
