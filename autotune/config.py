@@ -47,7 +47,7 @@ __all__ = [
     "TrainingConfig",
     "asked_knobs",
     "asked_settings",
-    "settings_asked",
+    "restricted_values",
 ]
 
 # Each follows from the other and the effective batch; the remaining knobs are settings.
@@ -249,7 +249,7 @@ def asked_settings(words: Mapping[str, Any] | Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{name}={','.join(_setting_texts(name, values))}" for name, values in several.items())
 
 
-def settings_asked(only: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+def restricted_values(only: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     """What asked_settings() gave, as values by the names of the settings."""
     parts = (word.partition("=") for word in only)
     return {name: tuple(_setting(name, text) for text in texts.split(",")) for name, _, texts in parts}

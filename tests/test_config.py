@@ -16,7 +16,7 @@ from autotune.config import (
     TrainingConfig,
     asked_knobs,
     asked_settings,
-    settings_asked,
+    restricted_values,
 )
 from autotune.errors import UsageError
 
@@ -262,7 +262,7 @@ def test_settings_are_restricted_by_words_or_by_a_mapping():
     mapping = {"precision": [Precision.BF16, "fp32"], "channels_last": False}
     assert asked_settings(mapping) == ("precision=bf16,fp32", "channels_last=false")
     assert asked_settings({"precision": "fp16"}) == ("precision=fp16",)
-    found = settings_asked(asked_settings(mapping))
+    found = restricted_values(asked_settings(mapping))
     assert found == {"precision": (Precision.BF16, Precision.FP32), "channels_last": (False,)}
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from statistics import fmean
 
 from autotune.config import TrainingConfig
 from autotune.records import SIDES_AT_MOST, Outcome, RunRecord, Stage, Trial
 
-__all__ = ["heats_note"]
+__all__ = ["heats_by_block", "heats_note"]
 
 
 def heats_note(record: RunRecord, config: TrainingConfig) -> str:
@@ -18,16 +17,20 @@ def heats_note(record: RunRecord, config: TrainingConfig) -> str:
     verdict = record.recommendation.verdict if record.recommendation else None
     if verdict is None or verdict.measure != "speed":
         return ""
-    trials = [each for each in record.standing if each.stage is Stage.HEATS and each.outcome is Outcome.OK]
-    winners, own = (_by_block(each for each in trials if each.config == who) for who in (verdict.candidate, config))
+    blocks = [sides for sides in heats_by_block(record) if {config, verdict.candidate} <= sides.keys()]
     if config == verdict.candidate:
-        return "won the heats" if own else ""
-    logs = [math.log(sum(winners[block].step_ms) / sum(own[block].step_ms)) for block in winners.keys() & own.keys()]
+        return "won the heats" if blocks else ""
+    logs = [math.log(sum(sides[verdict.candidate].step_ms) / sum(sides[config].step_ms)) for sides in blocks]
     if not logs:
         return ""
-    blocks = "1 block" if len(logs) == 1 else f"{len(logs)} blocks"
-    return f"heats: {math.exp(fmean(logs)):.2f}x the winner ({blocks})"
+    how_many = "1 block" if len(logs) == 1 else f"{len(logs)} blocks"
+    return f"heats: {math.exp(fmean(logs)):.2f}x the winner ({how_many})"
 
 
-def _by_block(trials: Iterable[Trial]) -> dict[int, Trial]:
-    return {each.block // SIDES_AT_MOST: each for each in trials if each.block is not None and each.step_ms}
+def heats_by_block(record: RunRecord) -> list[dict[TrainingConfig, Trial]]:
+    """The blocks of the heats in their order, each with the sides that gave a time."""
+    blocks: dict[int, dict[TrainingConfig, Trial]] = {}
+    for trial in record.standing:
+        if trial.stage is Stage.HEATS and trial.block is not None and trial.outcome is Outcome.OK and trial.step_ms:
+            blocks.setdefault(trial.block // SIDES_AT_MOST, {})[trial.config] = trial
+    return [blocks[number] for number in sorted(blocks)]

@@ -115,7 +115,7 @@ class Budget:
     ) -> bool:
         """Whether one more, of this config, leaves racers a race, and these the check of their numerics."""
         trial_s = self.start_s(config) + self._in_all(len(self.steps)) * self._step_s
-        return self._bench.remaining_s >= trial_s + self.for_race_s(racers) + self.checks_s(checks)
+        return trial_s <= self._left_s(racers, checks)
 
     def affords_heat(
         self,
@@ -127,13 +127,16 @@ class Budget:
         """Whether a block of these, each of so many steps, leaves racers a race, and these the check of their
         numerics."""
         heat_s = sum(self.start_s(each) + self._in_all(steps) * self._usual_s(each) for each in sides)
-        return self._bench.remaining_s >= heat_s + self.for_race_s(racers) + self.checks_s(checks)
+        return heat_s <= self._left_s(racers, checks)
 
     def step_limit_s(self, racers: Sequence[TrainingConfig], checks: Sequence[TrainingConfig]) -> float:
         """The longest that a step may take where racers are left a race, and these the check of their numerics: half of
         that, since a trial meets two new image sizes."""
-        left_s = self._bench.remaining_s - self.for_race_s(racers) - self.checks_s(checks)
-        return min(self.timeout_s, max(self._waited_for_s, left_s / 2.0))
+        return min(self.timeout_s, max(self._waited_for_s, self._left_s(racers, checks) / 2.0))
+
+    def _left_s(self, racers: Sequence[TrainingConfig], checks: Sequence[TrainingConfig]) -> float:
+        """What is left beside a race of racers and the check of these configs' numerics."""
+        return self._bench.remaining_s - self.for_race_s(racers) - self.checks_s(checks)
 
     def affords_checks(self, checks: Sequence[TrainingConfig], racers: Sequence[TrainingConfig]) -> bool:
         """Whether there is time to check the numerics of these and for a race; for what leads the shortest will do."""

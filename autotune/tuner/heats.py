@@ -22,8 +22,8 @@ HEATS_AT_LEAST, HEATS_AT_MOST = 3, 9
 # After so many blocks the data are looked at, and after each from there on.
 _FIRST_LOOK = 2
 # A lead or a loss of this many standard errors is one. At the first look the error itself is hardly known: there it
-# takes as many more as Student's t says for the degrees of freedom. Later ones do without: in replays that cost a sixth
-# more heats and found no better configs.
+# takes as many more as Student's t says for the degrees of freedom. Later ones do without: in replays of recorded
+# grids that cost more heats and found no better configs.
 _STANDARD_ERRORS, _NORMAL = 2.2, 1.96
 # Standard errors are taken for no smaller than this, as ln of a ratio: three blocks may agree by luck.
 LEAST_ERROR = 0.001

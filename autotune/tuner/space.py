@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from autotune.config import EXTRA_KNOBS, KNOBS, SETTINGS, Circumstances, Knob, TrainingConfig, settings_asked
+from autotune.config import EXTRA_KNOBS, KNOBS, SETTINGS, Circumstances, Knob, TrainingConfig, restricted_values
 from autotune.errors import UsageError
 from autotune.profile_record import Profile
 from autotune.tuner.promise import ordered
@@ -38,7 +38,7 @@ class Space:
         self.where = where
         self.baseline = baseline.for_device(where) if baseline else TrainingConfig.baseline(where)
         self.settings_fixed = settings_fixed
-        self._only = settings_asked(only)
+        self._only = restricted_values(only)
         self._values = {knob.name: self._values_of(knob) for knob in SETTINGS}
         self.profile: Profile | None = None
         self._sizes_vary = False

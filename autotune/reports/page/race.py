@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from autotune.config import TrainingConfig
-from autotune.records import SIDES_AT_MOST, Outcome, RunRecord, Stage, Trial
+from autotune.records import RunRecord, Trial
+from autotune.reports.heats_note import heats_by_block
 from autotune.reports.page.embedding import rounded
 
 __all__ = ["Heat", "Heats", "Race", "heats", "race"]
@@ -62,11 +62,7 @@ def race(record: RunRecord) -> Race | None:
 def heats(record: RunRecord) -> Heats | None:
     """None where there were none, or none of them holds a pair of sides to compare."""
     verdict = record.recommendation.verdict if record.recommendation else None
-    by_block: dict[int, dict[TrainingConfig, Trial]] = {}
-    for trial in record.standing:
-        if trial.stage is Stage.HEATS and trial.block is not None and trial.outcome is Outcome.OK and trial.step_ms:
-            by_block.setdefault(trial.block // SIDES_AT_MOST, {})[trial.config] = trial
-    blocks = [by_block[number] for number in sorted(by_block)]
+    blocks = heats_by_block(record)
     appearances = Counter(config for block in blocks for config in block)
     if len(appearances) < 2:
         return None
