@@ -67,7 +67,8 @@ def carried_over(space: Space, standings: Standings) -> dict[TrainingConfig, Tra
     What compiles costs too much for it."""
     knobs = [knob for knob in space.extra_knobs if knob.name != "compile"]
     values, brought = _helpful_values(standings, [knob.name for knob in knobs])
-    plain = [trial for trial in standings.usable() if trial.stage is not Stage.KNOBS] if values else []
+    usable = [trial for trial in standings.usable() if space.allows(trial.config)]
+    plain = [trial for trial in usable if trial.stage is not Stage.KNOBS] if values else []
     promising = [
         trial.config for trial in standings.near(plain) if standings.gain(trial) + brought > standings.lead - _MAY_LEAD
     ]

@@ -57,3 +57,15 @@ def test_what_is_left_out_is_tried_at_no_batch_size(memory_limit_bytes: int | No
     left_out = {each.config for each in bench.trials if each.config.precision is Precision.DEFAULT and each.step_ms}
     assert left_out == {found.baseline}
     assert found.recommendation.verdict.candidate.precision in (Precision.BF16, Precision.FP16)
+
+
+def test_what_an_extra_knob_brought_is_not_carried_over_to_settings_that_are_left_out() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        """All settings are equally fast, and the fused optimizer helps."""
+        return 0.3 / (1.1 if config.optimizer_implementation == "fused" else 1.0)
+
+    bench = SimulatedBench(GPU, step_s, budget_s=600.0)
+    found = find(bench, only=("precision=bf16",), knobs=("optimizer",))
+    fused = {each.config.precision for each in bench.trials if each.config.optimizer_implementation == "fused"}
+    assert fused == {Precision.BF16}
+    assert found.recommendation.config.precision is Precision.BF16
