@@ -62,6 +62,9 @@ class SimulatedBench:
         config = order.config
         fresh = config not in self.alive or order.stage is Stage.NUMERICS
         outcome = self._fails(config)
+        peak_bytes = self._memory_bytes(config)
+        if outcome is Outcome.OK and order.most_bytes is not None and peak_bytes > order.most_bytes:
+            outcome = Outcome.OUT_OF_MEMORY
         step_s = self._step_s(config)
         gave_up = order.give_up_ms is not None and 1000.0 * step_s > order.give_up_ms
         timed = outcome is Outcome.OK and not gave_up
@@ -91,7 +94,7 @@ class SimulatedBench:
             warmup_ms=(1000.0 * step_s,) * 2 if fresh and order.steps else (),
             step_ms=samples,
             steps=tuple(order.steps) if timed else (),
-            peak_memory_bytes=self._memory_bytes(config),
+            peak_memory_bytes=peak_bytes,
             predicted_peak_bytes=order.predicted_bytes,
             largest_tensor_elements=self._largest_tensor_elements(config) if order.watch_tensors else None,
             gave_up=gave_up,

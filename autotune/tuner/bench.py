@@ -200,6 +200,7 @@ class LiveBench:
             cpu_before_s = session.cpu_s()
             partial.take(session, replace(order, step_timeout_s=self._step_timeout_s(order)), probe)
             detail = partial.remark
+            _fail_beyond(order.most_bytes, partial.peak_memory_bytes or 0)
         except TrialFailed as failure:
             outcome, detail = failure.outcome, failure.detail
             if outcome is Outcome.TIMEOUT and order.config.compile:
@@ -265,6 +266,12 @@ class LiveBench:
         self._kept.clear()
         self._server = Server(self._job.device)
         self._server.prepare(self._job)
+
+
+def _fail_beyond(most_bytes: int | None, peak_bytes: int) -> None:
+    if most_bytes is not None and peak_bytes > most_bytes:
+        detail = f"took {peak_bytes / 1e9:.2f} GB, which leaves too little for batches to come"
+        raise TrialFailed(Outcome.OUT_OF_MEMORY, detail)
 
 
 def _block(order: Order) -> list[Key]:

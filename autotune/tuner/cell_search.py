@@ -14,6 +14,7 @@ from statistics import median
 from autotune.config import Knob, TrainingConfig
 from autotune.errors import DeviceError
 from autotune.records import SIDES_AT_MOST, Outcome, Recommended, Stage, Trial, Verdict, VerdictKind
+from autotune.tuner import memory_margin
 from autotune.tuner.bench import Bench, fail_if_unusable
 from autotune.tuner.budget import STEPS_AT_LEAST, Budget
 from autotune.tuner.cell import Cell
@@ -33,8 +34,6 @@ from autotune.tuner.unraced import no_verdict, of_stalls
 
 __all__ = ["CellSearch"]
 
-# The share of the device's memory that a recommended config may take.
-_MEMORY_SHARE = 0.9
 # A config that is this much slower than the leader while warming up is given up.
 _GIVE_UP, _GIVE_UP_ERRORS, _GIVE_UP_AT_MOST = 1.35, 3.0, 2.5
 # A cell that is expected to stay this far behind the leader is screened after the ladders of the others.
@@ -60,7 +59,7 @@ class _Run:
         self.space = space
         self.objective = objective
         self.own_cell = Cell(space.baseline)  # the baseline's
-        limit_bytes = _MEMORY_SHARE * bench.memory_bytes if bench.memory_bytes else None
+        limit_bytes = memory_margin.in_trial(bench.memory_bytes)
         self.memory = MemoryProbes(space, limit_bytes, bench.input_elements, self._probe)
         self.waiting: list[Cell] = []  # to be screened
         self.screened: list[Cell] = []
@@ -149,6 +148,7 @@ class _Run:
         give_up_ms: float | None = None,
         step_timeout_s: float | None = None,
         predicted_bytes: int | None = None,
+        most_bytes: int | None = None,
         watch_tensors: bool = False,
         sides: tuple[TrainingConfig, ...] = (),
     ) -> Trial:
@@ -165,6 +165,7 @@ class _Run:
             usual_worst_case_ms=self.standings.usual_worst_case_ms,
             needs_energy=self.objective is Objective.ENERGY and (stage, block) != (Stage.BASELINE, 0),
             predicted_bytes=predicted_bytes,
+            most_bytes=most_bytes,
             watch_tensors=watch_tensors,
             sides=sides,
             reserve_s=self.budget.for_race_s(self.racers) if self.standings.trials else 0.0,
@@ -317,6 +318,7 @@ class _Run:
                 range(block * width, (block + 1) * width),
                 block=SIDES_AT_MOST * block + place,
                 step_timeout_s=self._step_limit_s(),
+                most_bytes=memory_margin.in_race(self.bench.memory_bytes),
                 sides=tuple(sides),
             )
             self.standings.take_heat(trial)

@@ -19,6 +19,7 @@ class Order:
     usual_worst_case_ms: what the worst case takes the baseline; 0 where it is not known.
     step_timeout_s: the longest a step may take. needs_energy: a trial whose timed steps gave no energy is unsupported.
     reserve_s: what of the budget a repeat of a disturbed trial must leave. predicted_bytes: the peak that is expected.
+    most_bytes: a peak beyond it counts as out of memory; None: what the device gives.
     watch_tensors: look for the largest tensor, where no step is timed. sides: all of its block, in order, which belong
     together in time; none outside heats and finals.
     """
@@ -34,5 +35,6 @@ class Order:
     needs_energy: bool = False
     reserve_s: float = 0.0
     predicted_bytes: int | None = None
+    most_bytes: int | None = None
     watch_tensors: bool = False
     sides: tuple[TrainingConfig, ...] = ()

@@ -16,6 +16,7 @@ from statistics import fmean, stdev
 from autotune.config import TrainingConfig
 from autotune.intervals import INDIFFERENCE, interval, is_shown
 from autotune.records import SIDES_AT_MOST, Outcome, RaceEnd, Stage, Trial, Verdict, VerdictKind
+from autotune.tuner import memory_margin
 from autotune.tuner.bench import Bench
 from autotune.tuner.heats import HEATS_AT_LEAST, HEATS_AT_MOST, LEAST_ERROR, Heats
 from autotune.tuner.order import Order
@@ -195,9 +196,14 @@ class Race:
                 needs_energy=self.measure is ENERGY,
                 sides=tuple(side.config for side in sides),
                 reserve_s=reserve_s,
+                most_bytes=self._most_bytes(sides[place]),
             )
             trials[place] = self.bench.measure(order)
         return [(side, trials[place]) for place, side in enumerate(sides)]
+
+    def _most_bytes(self, side: Side) -> int | None:
+        """The baseline is the user's own, whatever it takes."""
+        return None if side.config == self.baseline.config else memory_margin.in_race(self.bench.memory_bytes)
 
     def _would_do(
         self, candidate: Side, plan: _Plan, heats_s: float, budget_for: Callable[[float], int], blocks: int

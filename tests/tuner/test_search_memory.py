@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from autotune.config import Precision, TrainingConfig
-from autotune.records import Outcome, Stage, VerdictKind
+from autotune.records import Outcome, Stage, Trial, VerdictKind
+from autotune.tuner.order import Order
 from simulated import GPU, SimulatedBench, find, interacting_s
 
 GIB = 2**30
@@ -187,3 +188,46 @@ def test_a_cell_whose_largest_batch_trains_beyond_the_margin_has_its_ladder_all_
     assert baseline.batch_size == 16
     own = [trial for trial in bench.trials if trial.config.settings_label() == baseline.settings_label()]
     assert {trial.config.batch_size for trial in own if trial.step_ms} >= {16, 8, 4}
+
+
+class GrowingBench(SimulatedBench):
+    """From the heats on the fastest config takes more of the memory: other images, another order."""
+
+    def __init__(self, growing: Callable[[TrainingConfig], bool], share: float) -> None:
+        super().__init__(
+            GPU,
+            lambda config: 0.2 * interacting_s(config),
+            budget_s=600.0,
+            memory_bytes=self._peak_bytes,
+            memory_limit_bytes=100 * GIB,
+        )
+        self._growing, self._share, self._stage = growing, share, Stage.BASELINE
+
+    def measure(self, order: Order) -> Trial:
+        self._stage = order.stage
+        return super().measure(order)
+
+    def _peak_bytes(self, config: TrainingConfig) -> int:
+        raced = self._stage in (Stage.HEATS, Stage.RACE)
+        return int(self._share * 100 * GIB) if raced and self._growing(config) else GIB
+
+
+def _is_fastest(config: TrainingConfig) -> bool:
+    """One of those that tie: cudnn.benchmark makes no difference here."""
+    is_simplest = not config.cudnn_benchmark and config.accumulation_steps == 1
+    return config.precision is Precision.BF16 and bool(config.channels_last) and is_simplest
+
+
+def test_what_takes_half_of_the_margin_in_the_race_gives_way_to_the_next() -> None:
+    found = find(GrowingBench(_is_fastest, 0.97))
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER
+    assert not _is_fastest(found.recommendation.config)
+
+
+def test_what_takes_a_little_of_the_margin_in_the_race_may_win_it() -> None:
+    assert _is_fastest(find(GrowingBench(_is_fastest, 0.93)).recommendation.config)
+
+
+def test_the_baseline_races_whatever_it_takes() -> None:
+    found = find(GrowingBench(lambda config: not _is_fastest(config) and not config.channels_last, 0.97))
+    assert found.recommendation.verdict.kind is VerdictKind.FASTER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,6 +45,18 @@ def test_every_way_to_fail_has_its_outcome_and_hurts_no_other_trial(shared_bench
         after = bench.measure(_order(60))
         assert after.outcome is Outcome.OK, after
         assert len(after.step_ms) == 3
+
+
+def test_what_takes_more_than_is_to_stay_free_counts_as_out_of_memory(shared_bench: LiveBench) -> None:
+    order = _order(60)
+    peak_bytes = shared_bench.measure(order).peak_memory_bytes
+    assert peak_bytes is not None
+    trial = shared_bench.measure(replace(order, most_bytes=peak_bytes // 2, keep=True))
+    assert trial.outcome is Outcome.OUT_OF_MEMORY
+    assert "leaves too little for batches to come" in trial.detail
+    after = shared_bench.measure(replace(order, most_bytes=2 * peak_bytes))
+    assert after.outcome is Outcome.OK
+    assert after.warmup_ms, "a child that took too much is not kept"
 
 
 def test_a_label_that_the_model_has_no_class_for_is_said_to_be_one() -> None:
