@@ -93,6 +93,8 @@ class _Run:
             self._leave_out_the_unsound()
         self._tell_of_stalls()
         result, config = self._decide()
+        if config == self.baseline.config and not self.standings.fits(self.baseline):
+            self.notes.append(self._tight())
         # What was refused while the race's reserve was larger may have been tried later.
         not_tried = tuple(config for config in dict.fromkeys(self.not_tried) if config not in self.standings.trials)
         return Findings(
@@ -359,6 +361,17 @@ class _Run:
         ]
         if note := of_stalls(sound, self.baseline.step_ms[0]):
             self.notes.append(note)
+
+    def _tight(self) -> str:
+        """What there is to say of a baseline that stands and leaves too little memory free."""
+        share = (self.baseline.peak_memory_bytes or 0) / (self.bench.memory_bytes or 1)
+        others = [trial for trial in self.standings.of(self.own_cell) if trial is not self.baseline]
+        way_out = ""
+        if others:
+            roomy = max(others, key=self.standings.gain)
+            speed = f"{math.exp(self.standings.gain(roomy)):.2f}x its speed in the trials"
+            way_out = f"; {roomy.config.label()} leaves more free, at {speed}"
+        return f"your baseline took {share:.0%} of the memory: images unlike those seen may not fit{way_out}"
 
     def _losses(self, config: TrainingConfig) -> Trial:
         return self._measure(Stage.NUMERICS, config, range(STEPS))

@@ -122,11 +122,14 @@ class Standings:
         in_heats = [sides[trial.config] for sides in self.heats if trial.config in sides]
         return sum(len(each.step_ms) for each in in_heats or [trial])
 
+    def fits(self, trial: Trial) -> bool:
+        """Whether it leaves the margin of memory."""
+        return self._limit_bytes is None or (trial.peak_memory_bytes or 0) <= self._limit_bytes
+
     def is_usable(self, trial: Trial) -> bool:
         """Whether it gave a time and leaves the margin of memory."""
-        fits = self._limit_bytes is None or (trial.peak_memory_bytes or 0) <= self._limit_bytes
         may_race = trial.config.arithmetic not in self.unsound | self.unchecked and trial.config not in self.unraceable
-        return trial.outcome is Outcome.OK and bool(trial.step_ms) and fits and may_race
+        return trial.outcome is Outcome.OK and bool(trial.step_ms) and self.fits(trial) and may_race
 
     def worth(self, trial: Trial) -> float:
         """Its gain; -inf where it is not usable."""

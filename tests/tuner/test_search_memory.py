@@ -231,3 +231,24 @@ def test_what_takes_a_little_of_the_margin_in_the_race_may_win_it() -> None:
 def test_the_baseline_races_whatever_it_takes() -> None:
     found = find(GrowingBench(lambda config: not _is_fastest(config) and not config.channels_last, 0.97))
     assert found.recommendation.verdict.kind is VerdictKind.FASTER
+
+
+@pytest.mark.parametrize("share", [0.97, 0.85])
+def test_a_baseline_that_stands_and_leaves_too_little_memory_is_told_of_with_what_leaves_more(share: float) -> None:
+    def step_s(config: TrainingConfig) -> float:
+        others = config.precision is not Precision.DEFAULT or config.channels_last or config.cudnn_benchmark
+        return 0.2 * (1.0 + 0.1 * (config.accumulation_steps - 1)) * (1.3 if others else 1.0)
+
+    limit = int(17 * GIB / share)
+    bench = SimulatedBench(
+        GPU, step_s, memory_bytes=lambda config: (1 + config.batch_size) * GIB, memory_limit_bytes=limit
+    )
+    found = find(bench)
+    assert found.recommendation.config == found.baseline
+    told = [note for note in found.notes if "of the memory" in note]
+    if share < 0.9:
+        assert not told
+    else:
+        (note,) = told
+        assert note.startswith("your baseline took 97% of the memory")
+        assert "default, batch 8 x 2 leaves more free, at 0.91x its speed" in note
