@@ -25,6 +25,8 @@ STEPS_AT_LEAST, _STEPS_AT_MOST = 1, 4
 _TIMED_SHARE, _MANY_STEPS = 0.25, 16
 # The race's share of the budget.
 _RACE_SHARE = 0.35
+# Trials take up to so many times what they are expected to.
+_SURELY = 1.2
 # Steps of a start that a check of the numerics does without.
 _WARM_UP_STEPS = 3
 # A start that takes this many times the baseline's may be left out of the race for that.
@@ -56,12 +58,16 @@ class Budget:
         stalled_s = _STALLED * max(*first.step_ms, *first.warmup_ms, first.worst_case_ms or 0.0) / 1000.0
         self._waited_for_s = max(_WAITED_FOR_AT_LEAST_S, stalled_s)
         self.timeout_s = max(_STALLED_AT_LEAST_S[self._bench.circumstances.device_type], stalled_s)
-        affordable = round(min(_TRIAL_SHARE * self.total_s / self._step_s, 1e6))
-        before_s = first.duration_s - sum(first.step_ms) / 1000.0
-        worthwhile = min(_MANY_STEPS, max(_STEPS_AT_MOST, math.ceil(_TIMED_SHARE * before_s / self._step_s)))
+        self._before_s = first.duration_s - sum(first.step_ms) / 1000.0
+        self.steps = range(self._steps_within(self.total_s))
+
+    def _steps_within(self, total_s: float) -> int:
+        """How many steps a trial times within a budget of so much."""
+        affordable = round(min(_TRIAL_SHARE * total_s / self._step_s, 1e6))
+        worthwhile = min(_MANY_STEPS, max(_STEPS_AT_MOST, math.ceil(_TIMED_SHARE * self._before_s / self._step_s)))
         counts = range(STEPS_AT_LEAST, worthwhile + 1)
         wanted = max((each for each in counts if self._in_all(each) <= affordable), default=STEPS_AT_LEAST)
-        self.steps = range(max(wanted, math.ceil(self._objective.window_s / self._step_s)))
+        return max(wanted, math.ceil(self._objective.window_s / self._step_s))
 
     def take(self, trial: Trial) -> None:
         """Learn what a child takes before its first timed step."""
@@ -168,8 +174,10 @@ class Budget:
 
     def for_race_s(self, racers: Sequence[TrainingConfig]) -> float:
         """What trials leave for a race of these, or of the baseline alone."""
-        race = self.race(racers)
-        return max(race.least_s(), min(_RACE_SHARE * self.total_s, race.most_s()))
+        return self._reserve_s(self.race(racers), self.total_s)
+
+    def _reserve_s(self, race: Race, total_s: float) -> float:
+        return max(race.least_s(), min(_RACE_SHARE * total_s, race.most_s()))
 
     def race(self, candidates: Sequence[TrainingConfig]) -> Race:
         """A race of these against the baseline, by what their trials took; of the baseline alone where none are."""
@@ -192,20 +200,29 @@ class Budget:
             heats=self._standings.heats,
         )
 
-    def remedy(self, racers: Sequence[TrainingConfig]) -> str:
-        """A budget that would do for a first comparison: two trials and a race, each with its share; and no less than a
-        race of these lacks now, or, where there are none, one more trial."""
-        steps_s = (self._in_all(len(self.steps)) + 2) * self._step_s
-        trial_s = max(self._overheads_s.values()) + steps_s
+    def remedy(self, racers: Sequence[TrainingConfig], *, probes: int) -> str:
+        """A budget that would do for a first comparison: the baseline's trials, one more, and what a trial leaves for a
+        race then; and no less than a race of these lacks now, or, where there are none, one more trial. probes: of
+        memory, which come before."""
+        trial_s = self._trial_s(len(self.steps))
         lacks_s = self.race(racers).least_s() if racers else trial_s + self.for_race_s([])
-        enough_s = max(
-            1.2 * (2.0 * trial_s + self.race([]).least_s()),
-            1.2 * 2.0 * trial_s / (1.0 - _RACE_SHARE),
-            self.total_s + 1.2 * (lacks_s - self._bench.remaining_s),
-        )
+        enough_s = self.total_s + max(1.0, _SURELY * (lacks_s - self._bench.remaining_s))
+        race = self.race([])
+        # A larger budget has room for more steps in a trial, and leaves more to the race.
+        while enough_s < self._first_comparison_s(race, enough_s, probes):
+            enough_s *= 1.02
         return f"--budget {math.ceil(enough_s)}s would do for a first comparison"
+
+    def _first_comparison_s(self, race: Race, total_s: float, probes: int) -> float:
+        """What it takes, at most, within a budget of so much."""
+        trials_s = (1 + probes) * self._trial_s(STEPS_AT_LEAST) + 2.0 * self._trial_s(self._steps_within(total_s))
+        return _SURELY * trials_s + self._reserve_s(race, total_s)
+
+    def _trial_s(self, steps: int) -> float:
+        """What a trial of a config takes that starts as slowly as any so far, and meets two new image sizes."""
+        return max(self._overheads_s.values()) + (self._in_all(steps) + 2) * self._step_s
 
     def enough_s(self, race_s: float, spent_s: float, *, cut_short: bool) -> int:
         """A budget that leaves the race so much, if the search takes what it took; one that was cut short takes all but
-        the race's share."""
-        return math.ceil(1.1 * max(spent_s + race_s, race_s / _RACE_SHARE if cut_short else 0.0))
+        the race's share. This one was not enough, whatever it was expected to be."""
+        return math.ceil(1.1 * max(self.total_s, spent_s + race_s, race_s / _RACE_SHARE if cut_short else 0.0))

@@ -39,6 +39,8 @@ _GIVE_UP, _GIVE_UP_ERRORS, _GIVE_UP_AT_MOST = 1.35, 3.0, 2.5
 # A cell that is expected to stay this far behind the leader is screened after the ladders of the others.
 _UNPROMISING = 0.1
 _RACERS = 4
+# Where memory may run short, two batches of each width of numbers are probed before anything else.
+_PROBES = 4
 
 
 class CellSearch:
@@ -449,9 +451,10 @@ class _Run:
     def _decide(self) -> tuple[Verdict, TrainingConfig]:
         baseline = self.baseline.config
         spent_s = self.budget.total_s - self.bench.remaining_s + self.budget.checks_s(self.guard.unchecked)
+        probes = _PROBES if self.memory.near_the_limit else 0
         if self.racers or self.space.settings_fixed:
             result = self.budget.race(self.racers).run(
-                remedy=self.budget.remedy(self.racers),
+                remedy=self.budget.remedy(self.racers, probes=probes),
                 budget_for=lambda race_s: self.budget.enough_s(race_s, spent_s, cut_short=bool(self.not_tried)),
             )
             candidate = self.standings.trials[result.candidate]
@@ -462,7 +465,7 @@ class _Run:
             some_unraced=bool(self.standings.unraceable),
             some_untried=bool(self.not_tried),
             behind=_GIVE_UP * self.objective.patience - 1.0,
-            remedy=self.budget.remedy([]),
+            remedy=self.budget.remedy([], probes=probes),
         )
         return Verdict(kind=VerdictKind.NOT_MEASURED, candidate=baseline, sentence=sentence), baseline
 

@@ -121,15 +121,18 @@ class Race:
             gains, failed = self._final(candidate, blocks, plan)
             of_baseline = failed is not None and failed.config == self.baseline.config
             if failed is None or (of_baseline and len(gains) >= MIN_BLOCKS):
+                end = None if failed else _end(gains)
+                # What ended since it was clear would end there with any budget.
+                would_do = partial(self._would_do, candidate, plan, heats_s, budget_for)
                 found = verdict(
                     self.baseline.config,
                     candidate.config,
                     gains,
                     remedy=remedy,
                     measure=self.measure,
-                    would_do=partial(self._would_do, candidate, plan, heats_s, budget_for),
+                    would_do=None if end is RaceEnd.CLEAR else would_do,
                 )
-                return found.model_copy(update={"race_end": None if failed else _end(gains)})
+                return found.model_copy(update={"race_end": end})
             if of_baseline:
                 return _lost(candidate.config, failed)
         assert failed is not None, "who has no winner has somebody who failed"

@@ -80,10 +80,11 @@ def verdict(
     *,
     remedy: str = "give a larger --budget",
     measure: Measure = SPEED,
-    would_do: Callable[[int], str] = "about {} blocks would do".format,
+    would_do: Callable[[int], str] | None = "about {} blocks would do".format,
 ) -> Verdict:
     """What the race's blocks say of the candidate against the baseline; remedy: what to do where they are too few.
-    log_ratios: of the measure. would_do: how to get so many blocks, where the interval is too wide to tell.
+    log_ratios: of the measure. would_do: how to get so many blocks, where the interval is too wide to tell; None where
+    more would change nothing.
 
     A difference is real where it is no smaller than the zone of indifference and the 99% interval leaves out 1: a run
     whose configs are all alike should seldom find one. What is printed is the 95% interval.
@@ -113,11 +114,10 @@ def verdict(
             f"{_times(ratio, low, high)} {measure.worse}."
         ),
     }[kind]
-    enough = (
-        blocks_enough(log_ratios, at_99=low > 1.0 or high < 1.0) if kind is VerdictKind.NO_REAL_DIFFERENCE else None
-    )
-    if enough is not None:
-        sentence = _not_sure(candidate, (ratio, low, high), measure, would_do(enough))
+    if kind is VerdictKind.NO_REAL_DIFFERENCE and would_do is not None:
+        enough = blocks_enough(log_ratios, at_99=low > 1.0 or high < 1.0)
+        if enough is not None:
+            sentence = _not_sure(candidate, (ratio, low, high), measure, would_do(enough))
     if candidate == baseline:
         sentence = f"No real difference: your baseline against itself gave {_times(ratio, low, high)}."
         if kind is not VerdictKind.NO_REAL_DIFFERENCE:
