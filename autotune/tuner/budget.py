@@ -198,6 +198,7 @@ class Budget:
             measure=self._objective.measure,
             side_s=self._objective.window_s,
             heats=self._standings.heats,
+            first_step=self._standings.next_step,
         )
 
     def remedy(self, racers: Sequence[TrainingConfig], *, probes: int) -> str:

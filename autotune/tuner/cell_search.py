@@ -311,6 +311,7 @@ class _Run:
         if len(sides) <= _RACERS:
             return
         block = len(self.standings.heats)
+        steps = range(self.standings.next_step, self.standings.next_step + width)
         self.standings.begin_heat()
         dice = random.Random(f"{self.bench.seed} {block}")
         for place in dice.sample(range(len(sides)), len(sides)):
@@ -319,7 +320,7 @@ class _Run:
             trial = self._measure(
                 Stage.HEATS,
                 config,
-                range(block * width, (block + 1) * width),
+                steps,
                 block=SIDES_AT_MOST * block + place,
                 step_timeout_s=self._step_limit_s(),
                 most_bytes=memory_margin.in_race(self.bench.memory_bytes),

@@ -57,7 +57,8 @@ class Race:
     tie: the measured difference, as ln of a ratio, within which the preferred of two candidates wins: half the zone of
     indifference, since what is measured half of it behind is seldom a whole one. measure: what they race in.
     side_s: how long a side of a block lasts at least, where the measure needs more than the clock does. heats: blocks
-    of heats that were held already, each with its sides.
+    of heats that were held already, each with its sides. first_step: the first step whose images those who race were
+    not chosen by; where a pass over the images has so many, the race begins with them.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Race:
         measure: Measure = SPEED,
         side_s: float = 0.0,
         heats: Sequence[Mapping[TrainingConfig, Trial]] = (),
+        first_step: int = 0,
     ) -> None:
         self.bench = bench
         self.baseline = baseline
@@ -82,6 +84,7 @@ class Race:
         fastest_s = min(side.step_s for side in (baseline, *candidates))
         self.width = max(1, math.ceil(max(_BLOCK_SIDE_S, side_s) / fastest_s))
         self._heats_before = heats
+        self._next_step = first_step
         self._blocks = 0  # of the final so far, over all who ran it
         self._dice = random.Random(bench.seed)
 
@@ -184,15 +187,18 @@ class Race:
     def _block(
         self, stage: Stage, sides: Sequence[Side], block: int, plan: _Plan, reserve_s: float
     ) -> list[tuple[Side, Trial]]:
-        """All sides, measured in random order; reserve_s: what of the budget is needed for what follows."""
+        """All sides, measured in random order on the next images; reserve_s: what of the budget is needed for what
+        follows."""
         trials: dict[int, Trial] = {}
+        steps = range(self._next_step, self._next_step + plan.width)
+        self._next_step = steps.stop
         for place in self._dice.sample(range(len(sides)), len(sides)):
             if plan.fresh:
                 self.bench.release(sides[place].config)
             order = Order(
                 stage,
                 sides[place].config,
-                range(block * plan.width, (block + 1) * plan.width),
+                steps,
                 block=SIDES_AT_MOST * block + place,
                 keep=not plan.fresh,
                 step_timeout_s=self.step_timeout_s,

@@ -42,6 +42,12 @@ class Standings:
         """What the worst case takes the baseline; 0 until it has run."""
         return (self.trials and self.baseline.worst_case_ms) or 0.0
 
+    @property
+    def next_step(self) -> int:
+        """The first that no trial has timed, nor a side of a heat."""
+        timed = [*self.trials.values(), *(side for sides in self.heats for side in sides.values())]
+        return max((trial.steps[-1] + 1 for trial in timed if trial.steps), default=0)
+
     def take(self, trial: Trial) -> None:
         """A config's first trial, or one that stands for it from now on."""
         self.trials[trial.config] = trial

@@ -319,6 +319,16 @@ def test_a_side_takes_whole_passes_over_the_images_unless_they_are_long(batches:
     assert {len(trial.steps) for trial in track.trials} == {steps}
 
 
+def test_the_heats_begin_with_images_that_nobody_was_chosen_by_and_the_final_goes_on_after_theirs() -> None:
+    track = Track({RIVALS[0]: 0.1, RIVALS[1]: 0.1}, 0.01)
+    sides = [Side(config, 0.1, _START_S) for config in (BASELINE, *RIVALS[:2])]
+    Race(track, sides[0], sides[1:], 60.0, first_step=4).run(remedy="more", budget_for=math.ceil)
+    blocks = dict.fromkeys((trial.stage, trial.steps) for trial in track.trials)
+    steps = [step for _, each in blocks for step in each]
+    assert steps == list(range(4, 4 + len(steps)))
+    assert [stage for stage, _ in blocks] == sorted(stage for stage, _ in blocks), "first all heats, then the final"
+
+
 def test_where_whole_passes_cost_too_much_a_part_of_one_must_do() -> None:
     track = Track({RIVALS[0]: 0.1, RIVALS[1]: 0.15}, 0.001, budget_s=50.0)
     track.batches_in_turn = 16
