@@ -199,6 +199,7 @@ class Budget:
             side_s=self._objective.window_s,
             heats=self._standings.heats,
             first_step=self._standings.next_step,
+            deviation=self._standings.deviation,
         )
 
     def remedy(self, racers: Sequence[TrainingConfig], *, probes: int) -> str:

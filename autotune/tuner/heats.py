@@ -79,6 +79,11 @@ class Heats:
         return [winner, *others, *self._out]
 
     @property
+    def spread(self) -> float:
+        """The standard deviation of a lead in one block, as ln; 0 where nothing tells."""
+        return math.sqrt(2.0 * self._unexplained()) if self.running and self._held >= _FIRST_LOOK else 0.0
+
+    @property
     def _held(self) -> int:
         """How many blocks were."""
         return len(self._blocks[self.running[0]]) if self.running else 0
@@ -114,6 +119,8 @@ class Heats:
 
     def _error(self) -> float:
         """The standard error of a lead, from what block and side leave unexplained; two blocks at least tell it."""
+        return max(LEAST_ERROR, math.sqrt(2.0 * self._unexplained() / self._held))
+
+    def _unexplained(self) -> float:
         reference = self.running[0]
-        rows = [self._leads(side, reference) for side in self.running]
-        return max(LEAST_ERROR, math.sqrt(2.0 * unexplained_variance(rows) / len(rows[0])))
+        return unexplained_variance([self._leads(side, reference) for side in self.running])

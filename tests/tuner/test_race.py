@@ -374,3 +374,21 @@ def test_where_a_final_cannot_be_paid_as_long_as_it_should_be_its_sides_take_as_
     sides = [Side(config, 0.5, _START_S, (9,)) for config in (BASELINE, RIVALS[0])]
     Race(track, sides[0], [replace(sides[1], step_s=0.25)], 60.0).run(remedy="more", budget_for=math.ceil)
     assert {len(trial.steps) for trial in track.trials} == {steps}
+
+
+@pytest.mark.parametrize(("deviation", "blocks"), [(0.01, 3), (0.1, 5)])
+def test_few_blocks_do_where_steps_were_steady_before(deviation: float, blocks: int) -> None:
+    track = Track({RIVALS[0]: 0.5}, 0.001)
+    sides = [Side(config, 0.1, _START_S) for config in (BASELINE, RIVALS[0])]
+    race = Race(track, sides[0], sides[1:], 60.0, deviation=deviation)
+    assert len(race.run(remedy="more", budget_for=math.ceil).log_ratios) == blocks
+
+
+def test_few_blocks_that_agree_by_luck_do_not_do_where_those_of_the_heats_did_not_agree() -> None:
+    def ended_after_three(rivals: list[TrainingConfig]) -> int:
+        seen = dict.fromkeys(rivals, 0.5)
+        found = [Track(seen, 0.05, seed).race(rivals, seen=seen) for seed in range(60)]
+        return sum(len(each.log_ratios) == 3 for each in found)
+
+    assert ended_after_three(RIVALS[:1]) > 15, "nothing is known of them before"
+    assert ended_after_three(RIVALS) < 8, "two blocks of heats may agree by luck, too"
