@@ -207,6 +207,7 @@ class _Run:
                     outlook.take(self.stalls.to_blame(cell.settings), gain)
             self.waiting.remove(cell)
         self.climb.down(cells, self.memory.sizes)
+        self.notes += self.climb.notes()
         self.notes += self.stalls.notes()
 
     def _rank(self, cell: Cell, outlook: Outlook) -> tuple[bool, float, int]:

@@ -33,10 +33,18 @@ class Climb:
         self._given_up = given_up
         self._ladders: dict[Cell, Ladder] = {}
         self._trials = 0
+        self._left: list[Ladder] = []  # unfinished, when there were no more trials for them
 
     def begin_anew(self) -> None:
         """As many trials from here on as from the beginning."""
         self._trials = 0
+
+    def notes(self) -> list[str]:
+        """What was left out for the number of trials."""
+        if not self._left:
+            return []
+        cells = ", ".join(ladder.cell.settings.settings_label() for ladder in self._left)
+        return [f"batch sizes: after {_TRIALS_AT_MOST} trials of them smaller batches were left out of {cells}"]
 
     def down(self, cells: Sequence[Cell], sizes: Sequence[int]) -> None:
         """Go on where the last climb of a cell ended, each from its largest batch.
@@ -44,6 +52,7 @@ class Climb:
         Those that have brought most are ahead of the others by a few rungs: where the budget or the number of trials
         runs out, the lowest rungs are left out, and more of them of what lags behind.
         """
+        self._left = []
         near = self._within_reach(cells)
         for cell, gain in near.items():
             self._ladders.setdefault(cell, Ladder(cell, gain, sizes))
@@ -55,6 +64,7 @@ class Climb:
             trial = self._standings.trials.get(config)
             if trial is None:
                 if self._trials >= _TRIALS_AT_MOST:
+                    self._left = ladders
                     return
                 trial = self._try(ladder.cell, config)
                 self._trials += trial is not None

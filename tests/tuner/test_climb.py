@@ -56,6 +56,29 @@ def _asked(gains: list[float], a_rung: float, room: int = 100, *, gave_up: bool 
     return asked
 
 
+@pytest.mark.parametrize(("cells", "told"), [(3, ""), (4, "batch sizes: after 40 trials of them")])
+def test_what_there_were_no_trials_left_for_is_told(cells: int, told: str) -> None:
+    """Twelve batch sizes each, of which every smaller one is faster."""
+    sizes = [96, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1]
+    own = [Cell(BASELINE.model_copy(update={"precision": each})) for each in ("fp32", "tf32", "bf16", "fp16")[:cells]]
+    standings = Standings(Objective.THROUGHPUT, None)
+    standings.begin(_trial(BASELINE.at_batch_size(96, 96), 0.0))
+    for cell in own:
+        trial = _trial(cell.settings.at_batch_size(96, 96), 0.2)
+        standings.take(trial)
+        cell.take(trial)
+
+    def measure(cell: Cell, config: TrainingConfig) -> Trial | None:
+        trial = _trial(config, 0.2 + 0.01 * sizes.index(config.batch_size))
+        standings.take(trial)
+        return trial
+
+    climb = Climb(standings, measure, lambda: standings.lead - 0.3)
+    climb.down(own, sizes)
+    assert "".join(climb.notes()).startswith(told)
+    assert bool(climb.notes()) == bool(told)
+
+
 def test_cells_that_are_alike_are_climbed_down_side_by_side() -> None:
     assert _asked([0.2, 0.2], 0.01, room=6) == [(0, 8), (1, 8), (0, 4), (1, 4), (0, 2), (1, 2)]
 
