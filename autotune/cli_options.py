@@ -35,7 +35,9 @@ FromScratch: TypeAlias = Annotated[bool, typer.Option("--from-scratch", help="Al
 Weights: TypeAlias = Annotated[str | None, typer.Option(help="A state dict's path, or `default` for torchvision's.")]
 EffectiveBatch: TypeAlias = Annotated[
     int | None,
-    typer.Option(min=1, help="Images per optimizer step, kept exactly. [default: 16 on a GPU, 4 on a CPU]"),
+    typer.Option(
+        min=1, help="Images per optimizer step, kept exactly. [default: the --baseline's, else 16 on a GPU, 4 on a CPU]"
+    ),
 ]
 Optimizer: TypeAlias = Annotated[Literal["adamw", "sgd"], typer.Option(help="The optimizer of the training step.")]
 Device: TypeAlias = Annotated[str | None, typer.Option(help="cuda, cuda:N or cpu. [default: CUDA where there is one]")]
@@ -45,5 +47,8 @@ Only: TypeAlias = Annotated[
         metavar="SETTING=VALUES", help="Try only these, as precision=fp32,bf16 or channels_last=false; may be repeated."
     ),
 ]
-Seed: TypeAlias = Annotated[int, typer.Option(help="Seed of weights, images and order.")]
+# What torch.manual_seed() takes.
+Seed: TypeAlias = Annotated[
+    int, typer.Option(min=-(2**63), max=2**63 - 1, show_default=True, help="Seed of weights, images and order.")
+]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite a run that stands in the directory.")]

@@ -313,6 +313,12 @@ class Profile(Record):
         whole_ms = self.busy_ms + self.waiting_ms
         return self.host_ms / whole_ms if whole_ms else 0.0
 
+    def __str__(self) -> str:
+        """What print() shows: repr() has every sample."""
+        from autotune.reports import profile_sentences
+
+        return profile_sentences.headline(self)
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         from autotune.reports import notebook

@@ -181,9 +181,13 @@ def _tie(ratio: float) -> bool:
 
 def _sentence(first: tuple[str, RunRecord], other: tuple[str, RunRecord], found: Ratio, unlike: list[str]) -> str:
     """`runs/b trains 1.23x [1.20, 1.26] as many images/s as runs/a: a real difference within these runs.`"""
-    apart = f" They did different work ({', '.join(unlike)}): the ratio is of unlike things." if unlike else ""
+    apart = f"They did different work ({', '.join(unlike)}): the ratio is of unlike things." if unlike else ""
     if found.low is None or found.high is None:
-        return f"{other[0]} trains {found.ratio:.2f}x as many images/s as {first[0]}; {found.why_not}.{apart}"
+        return f"{other[0]} trains {found.ratio:.2f}x as many images/s as {first[0]}; {found.why_not}. {apart}".rstrip()
+    interval = f"[{found.low:.2f}, {found.high:.2f}]"
+    ratio = f"{other[0]} trains {found.ratio:.2f}x {interval} as many images/s as {first[0]}"
+    if apart:
+        return f"{ratio}. {apart}"
     if _real(found):
         told_by = "one process each" if is_profile(other[1]) else "single runs"
         what = f"a real difference, as far as {told_by} can tell"
@@ -191,5 +195,4 @@ def _sentence(first: tuple[str, RunRecord], other: tuple[str, RunRecord], found:
         what = "no real difference"
     else:
         what = "it may be chance, since the interval holds 1"
-    interval = f"[{found.low:.2f}, {found.high:.2f}]"
-    return f"{other[0]} trains {found.ratio:.2f}x {interval} as many images/s as {first[0]}: {what}.{apart}"
+    return f"{ratio}: {what}."

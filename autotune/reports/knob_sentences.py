@@ -72,13 +72,17 @@ def suggestion(record: RunRecord) -> str | None:
     profile = record.profile
     if profile is None or not record.is_search or _waits_share(profile) < _WAITS_AT_LEAST:
         return None
-    worth = [each for each in profile.advice if _is_worth_asking(each, record)]
+    # On a CPU compiling a detector takes minutes, more than a usual run.
+    on_cpu = profile.device_type == "cpu"
+    worth = [
+        each for each in profile.advice if _is_worth_asking(each, record) and not (on_cpu and each.knob == "compile")
+    ]
     if not worth:
         return None
     knobs = ",".join(each.knob for each in worth)
     most = " and ".join(f"{each.knob} at most {each.speedup_at_most:.2f}x" for each in worth)
     return (
-        f"{_waits_share(profile):.0%} of the baseline's step is waiting or kernels that are too small: "
+        f"{_waits_share(profile):.0%} of the baseline's step is waiting, or kernels too small or slow for their work: "
         f"--knobs {knobs} would try what could help there ({most}, by the profile)."
     )
 

@@ -18,7 +18,7 @@ from autotune.tuner.order import Order
 from autotune.tuner.partial import Partial
 from autotune.tuner.session import Server, Session, TrialFailed
 
-__all__ = ["Bench", "Leader", "LiveBench", "Progress", "circumstances", "fail_if_unusable", "leader"]
+__all__ = ["Bench", "Leader", "LiveBench", "Progress", "circumstances", "compiling_s", "fail_if_unusable", "leader"]
 
 # A step that compiles may take this share of what is left of the budget beyond its own limit, and this at least.
 _COMPILING_SHARE = 0.5
@@ -248,10 +248,7 @@ class LiveBench:
         )
 
     def _step_timeout_s(self, order: Order) -> float:
-        if not order.config.compile:
-            return order.step_timeout_s
-        share_s = _COMPILING_SHARE * self.remaining_s
-        return order.step_timeout_s + min(max(_COMPILING_AT_LEAST_S, share_s), _COMPILING_AT_MOST_S)
+        return order.step_timeout_s + (compiling_s(self.remaining_s, order.reserve_s) if order.config.compile else 0.0)
 
     def _start(self, config: TrainingConfig) -> Session:
         """A fresh child; where an earlier trial took the server with it, from a fresh server."""
@@ -266,6 +263,12 @@ class LiveBench:
         self._kept.clear()
         self._server = Server(self._job.device)
         self._server.prepare(self._job)
+
+
+def compiling_s(remaining_s: float, reserve_s: float) -> float:
+    """How long compiling may take, of what is left of the budget and not reserved for what follows."""
+    wanted_s = min(max(_COMPILING_AT_LEAST_S, _COMPILING_SHARE * remaining_s), _COMPILING_AT_MOST_S)
+    return min(wanted_s, max(0.0, remaining_s - reserve_s))
 
 
 def _fail_beyond(most_bytes: int | None, peak_bytes: int) -> None:

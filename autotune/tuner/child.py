@@ -17,6 +17,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -62,6 +63,8 @@ def run_child(prepared: Prepared, config: dict[str, Any], channel: int, threads:
             status = 0
         except BaseException as error:  # noqa: BLE001, whatever ends a trial is its outcome
             outcome, detail = classify(error)
+            if os.environ.get("AUTOTUNE_DEBUG"):
+                traceback.print_exc()
             connection.send_bytes(json.dumps({"outcome": outcome, "detail": detail}).encode())
     sys.stderr.flush()
     os._exit(status)
@@ -194,8 +197,9 @@ def classify(error: BaseException) -> tuple[Outcome, str]:
     if isinstance(error, AutotuneError):
         return Outcome.CRASHED, text
     if _UNKNOWN_LABEL.search(text):
-        few = "the model has fewer classes than the data has labels (synthetic data has COCO's, up to 90)"
-        return Outcome.CRASHED, f"{detail.rstrip('.')}: {few}; give your own data, by --data or --voc"
+        few = "the model has fewer classes than the data has labels"
+        own = "synthetic data has COCO's, up to 90: --data, --voc or dataset= give your own"
+        return Outcome.CRASHED, f"{detail.rstrip('.')}: {few} ({own})"
     if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)):
         return Outcome.OUT_OF_MEMORY, text
     if _is_of_the_compiler(error):

@@ -77,7 +77,8 @@ def test_different_work_is_said_to_be_unlike():
     other = raced(160.0, workload=FACTS.model_copy(update={"data": "COCO"}))
     (found,) = comparison([("a", raced(200.0)), ("b", other)]).differences
     assert (found.same_work, found.paired) == (False, False)
-    assert "They did different work (data)" in found.sentence
+    assert found.sentence.endswith("as a. They did different work (data): the ratio is of unlike things.")
+    assert "a real difference" not in found.sentence
 
 
 def test_what_changed_is_listed_and_nothing_else():

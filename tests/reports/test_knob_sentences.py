@@ -66,6 +66,12 @@ def test_knobs_are_suggested_where_a_step_waits_with_the_most_that_they_could_br
     assert suggestion(asked) is None
 
 
+def test_compiling_is_not_suggested_on_a_cpu_where_it_takes_minutes():
+    on_cpu = host_bound_profile().model_copy(update={"device_type": "cpu"})
+    sentence = suggestion(faster().model_copy(update={"profile": on_cpu}))
+    assert sentence is None or "compile" not in sentence
+
+
 def test_nothing_is_suggested_where_the_device_is_busy_or_nothing_was_profiled():
     busy = profile([layer("backbone", each, 50.0, Bound.COMPUTE) for each in ("forward", "backward")])
     assert suggestion(faster().model_copy(update={"profile": busy})) is None

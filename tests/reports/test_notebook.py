@@ -22,6 +22,8 @@ def test_a_recommendation_shows_its_verdict_caveats_and_config(record):
 
 @pytest.mark.parametrize("profile", EVERY_PROFILE.values(), ids=EVERY_PROFILE)
 def test_a_profile_shows_where_its_step_goes(profile):
+    assert "\n" not in str(profile)
+    assert len(str(profile)) < 300, "what print() shows is a sentence"
     page = profile._repr_html_()
     assert profile.device in page
     assert "<script" not in page

@@ -15,7 +15,7 @@ import pytest
 
 from autotune.config import Circumstances, TrainingConfig
 from autotune.records import DataSpec, Job, ModelSpec, Outcome, Stage
-from autotune.tuner.bench import LiveBench
+from autotune.tuner.bench import LiveBench, compiling_s
 from autotune.tuner.order import Order
 from autotune.tuner.session import Server
 
@@ -84,6 +84,16 @@ def test_a_compilation_that_does_not_end_in_time_is_a_timeout_that_says_so(bench
         trial = bench.measure(Order(Stage.KNOBS, sleeps, range(1), step_timeout_s=-59.5))
     assert trial.outcome is Outcome.TIMEOUT, trial
     assert trial.detail == "no step ended within 0.5 s, compiling included; a larger --budget leaves it more time"
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "reserve_s", "allowed_s"),
+    [(300.0, 100.0, 150.0), (90.0, 20.0, 60.0), (50.0, 20.0, 30.0), (10.0, 20.0, 0.0), (1e6, 100.0, 3600.0)],
+)
+def test_compiling_takes_nothing_of_what_is_kept_for_the_race(
+    remaining_s: float, reserve_s: float, allowed_s: float
+) -> None:
+    assert compiling_s(remaining_s, reserve_s) == allowed_s
 
 
 def test_a_run_that_is_killed_leaves_nothing_that_was_compiled(tmp_path: Path) -> None:

@@ -69,6 +69,23 @@ def test_a_label_that_the_model_has_no_class_for_is_said_to_be_one() -> None:
     assert "--data" in detail
 
 
+def test_a_model_that_raises_shows_where_to_who_asks_for_it(
+    tiny_job: Job, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AUTOTUNE_DEBUG", "1")
+    server = Server("cpu")
+    bench = LiveBench(tiny_job, server.machine, None, 600.0, lambda progress: None)
+    bench.use(server)
+    try:
+        server.prepare(tiny_job)
+        assert bench.measure(_order(20)).outcome is Outcome.CRASHED
+    finally:
+        bench.close()
+    shown = capfd.readouterr().err
+    assert "Traceback" in shown
+    assert "tiny.py" in shown
+
+
 @pytest.mark.parametrize(
     ("message", "outcome"),
     [
