@@ -142,7 +142,7 @@ class Budget:
         """Whether there is time to check the numerics of these and for a race; for what leads the shortest will do."""
         leads = any(each.arithmetic == racers[0].arithmetic for each in checks)
         reserve_s = self.race(racers).least_s() if leads else self.for_race_s(racers)
-        return self._bench.remaining_s >= self.checks_s(checks) + reserve_s
+        return not checks or self._bench.remaining_s >= self.checks_s(checks) + reserve_s
 
     def checks_s(self, checks: Sequence[TrainingConfig]) -> float:
         """What checking the numerics of these takes."""
