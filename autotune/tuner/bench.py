@@ -198,7 +198,7 @@ class LiveBench:
             kept = self._kept.pop(order.config, None) if order.stage is not Stage.NUMERICS else None
             session = kept or self._start(order.config)
             cpu_before_s = session.cpu_s()
-            partial.take(session, replace(order, step_timeout_s=self._step_timeout_s(order)), probe)
+            partial.take(session, replace(order, step_timeout_s=self._timeout_s(order)), probe)
             detail = partial.remark
         except TrialFailed as failure:
             outcome, detail = failure.outcome, failure.detail
@@ -246,8 +246,9 @@ class LiveBench:
             duration_s=time.monotonic() - began_s,
         )
 
-    def _step_timeout_s(self, order: Order) -> float:
-        if not order.config.compile:
+    def _timeout_s(self, order: Order) -> float:
+        # What is checked was compiled in its trials: what that takes again is in the time that its check may take.
+        if not order.config.compile or order.stage is Stage.NUMERICS:
             return order.step_timeout_s
         share_s = _COMPILING_SHARE * self.remaining_s
         return order.step_timeout_s + min(max(_COMPILING_AT_LEAST_S, share_s), _COMPILING_AT_MOST_S)

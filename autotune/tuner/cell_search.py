@@ -368,7 +368,8 @@ class _Run:
             self.notes.append(note)
 
     def _losses(self, config: TrainingConfig) -> Trial:
-        return self._measure(Stage.NUMERICS, config, range(STEPS))
+        limit_s = self.budget.check_limit_s(config, self.racers)
+        return self._measure(Stage.NUMERICS, config, range(STEPS), step_timeout_s=limit_s)
 
     def _choose(self, newest: TrainingConfig) -> None:
         """Choose the racers anew; their children stay alive for the race, and the others' end. What starts too slowly
@@ -415,7 +416,8 @@ class _Run:
             config = trial.config
             if self._affordable(config):
                 self.bench.release(config)
-                again = self._measure(Stage.KNOBS, config, self.budget.steps, block=1)
+                limit_s = self._step_limit_s()
+                again = self._measure(Stage.KNOBS, config, self.budget.steps, block=1, step_timeout_s=limit_s)
                 self.standings.take(again)
                 if again.outcome is not Outcome.OK:
                     self._choose(config)

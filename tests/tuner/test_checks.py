@@ -19,15 +19,21 @@ ABSURD = 500.0
 class CheckedBench(SimulatedBench):
     """checks: how a check of a config ends; all else is measured as ever."""
 
-    def __init__(self, checks: Callable[[TrainingConfig], Outcome], **options: Any) -> None:
-        super().__init__(GPU, _step_s, budget_s=1200.0, **options)
+    def __init__(
+        self, checks: Callable[[TrainingConfig], Outcome], *, budget_s: float = 1200.0, **options: Any
+    ) -> None:
+        super().__init__(GPU, _step_s, budget_s=budget_s, **options)
         self._checks = checks
+        self.orders: list[Order] = []
 
     def measure(self, order: Order) -> Trial:
+        self.orders.append(order)
         trial = super().measure(order)
         outcome = self._checks(order.config)
         if order.stage is Stage.NUMERICS and outcome is not Outcome.OK:
             self.trials[-1] = trial.model_copy(update={"outcome": outcome, "detail": "so it ends", "losses": ()})
+            if outcome is Outcome.TIMEOUT:
+                self.remaining_s += trial.duration_s - order.step_timeout_s
         return self.trials[-1]
 
     def raced(self) -> set[Precision | None]:
@@ -99,3 +105,37 @@ def test_what_a_check_leaves_nothing_to_race_of_is_not_said_to_have_had_no_time(
     found = find(bench, only=("precision=bf16",))
     assert found.recommendation.config == found.baseline
     assert "did not pass its check against fp32" in found.recommendation.verdict.sentence
+
+
+REDUCED = (Precision.BF16, Precision.FP16, Precision.TF32)
+
+
+@pytest.mark.parametrize(
+    ("hanging", "budget_s"),
+    [((Precision.FP32,), 120.0), ((Precision.FP32,), 300.0), (REDUCED, 200.0), (REDUCED, 300.0)],
+)
+def test_checks_that_hang_cost_no_more_than_the_race_leaves_them(
+    hanging: tuple[Precision, ...], budget_s: float
+) -> None:
+    bench = CheckedBench(
+        lambda config: Outcome.TIMEOUT if config.precision in hanging else Outcome.OK,
+        budget_s=budget_s,
+        start_s=lambda config: 2.0,
+    )
+    found = find(bench)
+    assert found.recommendation.verdict.ratio is not None, found.recommendation.verdict.sentence
+    assert bench.remaining_s > -0.05 * budget_s
+    waited_s = [order.step_timeout_s for order in bench.orders if order.stage is Stage.NUMERICS]
+    assert min(waited_s) >= 20.0
+    assert any("could not be checked against fp32" in note and "timeout" in note for note in found.notes)
+
+
+def test_a_second_start_of_what_is_compiled_waits_for_no_step_longer_than_the_first() -> None:
+    bench = CheckedBench(lambda config: Outcome.OK, budget_s=150.0)
+    find(bench, knobs=("compile",))
+    compiled = [order for order in bench.orders if order.stage is Stage.KNOBS and order.config.compile]
+    again = {order.config: order.step_timeout_s for order in compiled if order.block == 1}
+    first = {order.config: order.step_timeout_s for order in compiled if order.block is None}
+    assert again
+    for config, limit_s in again.items():
+        assert 20.0 <= limit_s <= first[config] < 60.0

@@ -86,6 +86,14 @@ def test_a_compilation_that_does_not_end_in_time_is_a_timeout_that_says_so(bench
     assert trial.detail == "no step ended within 0.5 s, compiling included; a larger --budget leaves it more time"
 
 
+def test_a_check_of_what_is_compiled_takes_no_more_than_it_is_given(benches: Benches) -> None:
+    with benches("misbehaving") as bench:
+        sleeps = COMPILED.model_copy(update={"batch_size": 6, "accumulation_steps": 1})
+        trial = bench.measure(Order(Stage.NUMERICS, sleeps, range(6), step_timeout_s=0.5))
+    assert trial.outcome is Outcome.TIMEOUT, trial
+    assert trial.detail.startswith("no 6 steps ended within 0.5 s")
+
+
 def test_a_run_that_is_killed_leaves_nothing_that_was_compiled(tmp_path: Path) -> None:
     code = (
         "import os, signal, tempfile\n"

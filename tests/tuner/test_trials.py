@@ -77,6 +77,14 @@ def test_a_child_that_answers_nothing_is_ended_as_a_timeout(shared_bench: LiveBe
     assert bench.measure(_order(60)).outcome is Outcome.OK
 
 
+def test_the_steps_of_a_numerics_trial_have_their_time_together(shared_bench: LiveBench) -> None:
+    sleeps = BASELINE.at_batch_size(6, tiny.EFFECTIVE_BATCH)
+    trial = shared_bench.measure(Order(Stage.NUMERICS, sleeps, range(6), step_timeout_s=0.5))
+    assert trial.outcome is Outcome.TIMEOUT
+    assert trial.detail == "no 6 steps ended within 0.5 s"
+    assert trial.duration_s < 3.0, "its start is not in it, and six times as long would be"
+
+
 def test_a_child_that_reads_its_memory_back_from_disk_thrashes(
     shared_bench: LiveBench,
 ) -> None:
