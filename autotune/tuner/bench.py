@@ -194,9 +194,10 @@ class LiveBench:
         cpu_before_s = 0.0
         outcome, detail = Outcome.OK, ""
         try:
+            server = self._live_server()
             # What moves the weights happens in a child of its own.
             kept = self._kept.pop(order.config, None) if order.stage is not Stage.NUMERICS else None
-            session = kept or self._start(order.config)
+            session = kept or server.start(order.config)
             cpu_before_s = session.cpu_s()
             partial.take(session, replace(order, step_timeout_s=self._timeout_s(order)), probe)
             detail = partial.remark
@@ -253,12 +254,12 @@ class LiveBench:
         share_s = _COMPILING_SHARE * self.remaining_s
         return order.step_timeout_s + min(max(_COMPILING_AT_LEAST_S, share_s), _COMPILING_AT_MOST_S)
 
-    def _start(self, config: TrainingConfig) -> Session:
-        """A fresh child; where an earlier trial took the server with it, from a fresh server."""
+    def _live_server(self) -> Server:
+        """A fresh one where the server has ended; with it went all children, those that were kept as well."""
         if self._server is None or not self._server.alive:
             self._restart()
         assert self._server is not None
-        return self._server.start(config)
+        return self._server
 
     def _restart(self) -> None:
         if self._server is not None:

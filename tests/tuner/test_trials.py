@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 import pytest
@@ -124,6 +125,23 @@ def test_a_kept_child_goes_on_without_warming_up_again(shared_bench: LiveBench) 
     assert second.warmup_ms == ()
     bench.release(first.config)
     assert bench.measure(_order(60)).startup_s is not None
+
+
+def test_a_child_that_was_kept_and_ended_with_its_server_is_started_anew(tiny_job: Job) -> None:
+    server = Server("cpu")
+    server.prepare(tiny_job)
+    bench = LiveBench(tiny_job, server.machine, None, 1e6, lambda progress: None)
+    bench.use(server)
+    try:
+        kept = bench.measure(_order(60, keep=True))
+        os.kill(server._process.pid, signal.SIGKILL)
+        server._process.wait()
+        again = bench.measure(Order(Stage.RACE, kept.config, range(3), block=0))
+    finally:
+        bench.close()
+    assert kept.outcome is Outcome.OK
+    assert again.outcome is Outcome.OK, again.detail
+    assert again.startup_s is not None, "a fresh child"
 
 
 def test_a_config_far_behind_is_given_up_while_it_warms_up(shared_bench: LiveBench) -> None:
