@@ -194,11 +194,12 @@ class LiveBench:
         cpu_before_s = 0.0
         outcome, detail = Outcome.OK, ""
         try:
+            server = self._live_server()
             # What moves the weights happens in a child of its own.
             kept = self._kept.pop(order.config, None) if order.stage is not Stage.NUMERICS else None
-            session = kept or self._start(order.config)
+            session = kept or server.start(order.config)
             cpu_before_s = session.cpu_s()
-            partial.take(session, replace(order, step_timeout_s=self._step_timeout_s(order)), probe)
+            partial.take(session, replace(order, step_timeout_s=self._timeout_s(order)), probe)
             detail = partial.remark
             _fail_beyond(order.most_bytes, partial.peak_memory_bytes or 0)
         except TrialFailed as failure:
@@ -247,15 +248,17 @@ class LiveBench:
             duration_s=time.monotonic() - began_s,
         )
 
-    def _step_timeout_s(self, order: Order) -> float:
-        return order.step_timeout_s + (compiling_s(self.remaining_s, order.reserve_s) if order.config.compile else 0.0)
+    def _timeout_s(self, order: Order) -> float:
+        # What is checked was compiled in its trials: what that takes again is in the time that its check may take.
+        compiles = order.config.compile and order.stage is not Stage.NUMERICS
+        return order.step_timeout_s + (compiling_s(self.remaining_s, order.reserve_s) if compiles else 0.0)
 
-    def _start(self, config: TrainingConfig) -> Session:
-        """A fresh child; where an earlier trial took the server with it, from a fresh server."""
+    def _live_server(self) -> Server:
+        """A fresh one where the server has ended; with it went all children, those that were kept as well."""
         if self._server is None or not self._server.alive:
             self._restart()
         assert self._server is not None
-        return self._server.start(config)
+        return self._server
 
     def _restart(self) -> None:
         if self._server is not None:

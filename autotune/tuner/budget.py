@@ -140,6 +140,13 @@ class Budget:
         that, since a trial meets two new image sizes."""
         return min(self.timeout_s, max(self._waited_for_s, self._left_s(racers, checks) / 2.0))
 
+    def check_limit_s(self, config: TrainingConfig, racers: Sequence[TrainingConfig]) -> float:
+        """The longest that a config may train for a check of its numerics, all steps and its start together: half of
+        what racers leave beside a race, since fp32 trains too. Never less than a few times what it should take: steps
+        whose updates a GradScaler leaves out are taken again."""
+        least_s = max(self._waited_for_s, _STALLED * self.checks_s([config]))
+        return max(least_s, min(STEPS * self.timeout_s, self._left_s(racers, []) / 2.0))
+
     def _left_s(self, racers: Sequence[TrainingConfig], checks: Sequence[TrainingConfig]) -> float:
         """What is left beside a race of racers and the check of these configs' numerics."""
         return self._bench.remaining_s - self.for_race_s(racers) - self.checks_s(checks)
@@ -148,7 +155,7 @@ class Budget:
         """Whether there is time to check the numerics of these and for a race; for what leads the shortest will do."""
         leads = any(each.arithmetic == racers[0].arithmetic for each in checks)
         reserve_s = self.race(racers).least_s() if leads else self.for_race_s(racers)
-        return self._bench.remaining_s >= self.checks_s(checks) + reserve_s
+        return not checks or self._bench.remaining_s >= self.checks_s(checks) + reserve_s
 
     def checks_s(self, checks: Sequence[TrainingConfig]) -> float:
         """What checking the numerics of these takes."""

@@ -21,7 +21,7 @@ from autotune.tuner.cell import Cell
 from autotune.tuner.climb import Climb
 from autotune.tuner.extra_search import CELLS_AT_MOST, CELLS_WITHIN, carried_over, try_extra_knobs
 from autotune.tuner.memory_probes import MemoryProbes
-from autotune.tuner.numerics import STEPS, Guard
+from autotune.tuner.numerics import STEPS, Finding, Guard, Soundness
 from autotune.tuner.objective import Objective
 from autotune.tuner.order import Order
 from autotune.tuner.outlook import Outlook
@@ -352,12 +352,21 @@ class _Run:
                     unchecked += ", so that it was left out of the race"
                 self.notes.append(unchecked)
                 continue
-            reason = self.guard.check(config, self._losses)
-            if reason is not None:
-                self.standings.unsound.add(config.arithmetic)
-                self.notes.append(f"{_words(config)}: {reason}")
-            # The check may have taken longer than expected: what starts slowly is raced only if it still can be.
-            self._choose(config)
+            finding = self.guard.check(config, self._losses)
+            if finding is not None:
+                self._heed(finding, config)
+
+    def _heed(self, finding: Finding, config: TrainingConfig) -> None:
+        if finding.soundness is Soundness.UNSOUND:
+            self.standings.unsound.add(config.arithmetic)
+            self.notes.append(f"{_words(config)}: {finding.why}")
+        elif finding.soundness is Soundness.UNKNOWN:
+            # Even of what leads: a larger budget would check the rest, and may not check this.
+            self.standings.unchecked.add(config.arithmetic)
+            unchecked = f"numerics: {_words(config)} could not be checked against fp32 ({finding.why})"
+            self.notes.append(f"{unchecked}, so that it was left out of the race")
+        # The check may have taken longer than expected: what starts slowly is raced only if it still can be.
+        self._choose(config)
 
     def _tell_of_stalls(self) -> None:
         sound = [
@@ -378,7 +387,8 @@ class _Run:
         return f"your baseline took {share:.0%} of the memory: images unlike those seen may not fit{way_out}"
 
     def _losses(self, config: TrainingConfig) -> Trial:
-        return self._measure(Stage.NUMERICS, config, range(STEPS))
+        limit_s = self.budget.check_limit_s(config, self.racers)
+        return self._measure(Stage.NUMERICS, config, range(STEPS), step_timeout_s=limit_s)
 
     def _choose(self, newest: TrainingConfig) -> None:
         """Choose the racers anew; their children stay alive for the race, and the others' end. What starts too slowly
@@ -425,7 +435,8 @@ class _Run:
             config = trial.config
             if self._affordable(config):
                 self.bench.release(config)
-                again = self._measure(Stage.KNOBS, config, self.budget.steps, block=1)
+                limit_s = self._step_limit_s()
+                again = self._measure(Stage.KNOBS, config, self.budget.steps, block=1, step_timeout_s=limit_s)
                 self.standings.take(again)
                 if again.outcome is not Outcome.OK:
                     self._choose(config)
@@ -466,6 +477,7 @@ class _Run:
             leader_unraced=self.faster_but_slow_to_start,
             some_unraced=bool(self.standings.unraceable),
             some_untried=bool(self.not_tried),
+            some_unsound=bool(self.standings.unsound | self.standings.unchecked),
             behind=_GIVE_UP * self.objective.patience - 1.0,
             remedy=self.budget.remedy([], probes=probes),
         )

@@ -56,7 +56,7 @@ class Partial:
 
         Raises TrialFailed where one does not end well."""
         if order.stage is Stage.NUMERICS:
-            answer = session.numerics(len(order.steps), order.step_timeout_s * len(order.steps))
+            answer = session.numerics(len(order.steps), order.step_timeout_s)
             self.losses, self.skipped_updates = tuple(answer["losses"]), answer["skipped"]
             self.peak_memory_bytes = answer["peak_memory_bytes"]
             return

@@ -28,13 +28,15 @@ def no_verdict(
     leader_unraced: bool,
     some_unraced: bool,
     some_untried: bool,
+    some_unsound: bool,
     behind: float,
     remedy: str,
 ) -> str:
     """The sentence of a search that had nothing to race.
 
     leader_unraced: something faster than the baseline starts too slowly for a race; some_unraced: so does something.
-    behind: the share by which what is slow is given up. remedy: the budget that would do.
+    some_unsound: something failed its check against fp32, or had none. behind: the share by which what is slow is given
+    up. remedy: the budget that would do.
     """
     if leader_unraced:
         return "No verdict: what leads starts too slowly for a race within the budget; your baseline stands."
@@ -46,6 +48,8 @@ def no_verdict(
         return f"No verdict: {nothing}; {remedy}."
     if some_untried:
         return f"No verdict: the budget has no room for another setting and a race of it; {remedy}."
+    if some_unsound:
+        return "No verdict: what could have been raced did not pass its check against fp32; your baseline stands."
     stalls, slow, late = "for stalls on new image sizes", f"{behind:.0%} or more behind", "in steps that took too long"
     reasons = {stalls if trial.has_stalled else slow for trial in trials if trial.gave_up}
     if any(trial.outcome is Outcome.TIMEOUT for trial in trials):

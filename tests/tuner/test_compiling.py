@@ -96,6 +96,14 @@ def test_compiling_takes_nothing_of_what_is_kept_for_the_race(
     assert compiling_s(remaining_s, reserve_s) == allowed_s
 
 
+def test_a_check_of_what_is_compiled_takes_no_more_than_it_is_given(benches: Benches) -> None:
+    with benches("misbehaving") as bench:
+        sleeps = COMPILED.model_copy(update={"batch_size": 6, "accumulation_steps": 1})
+        trial = bench.measure(Order(Stage.NUMERICS, sleeps, range(6), step_timeout_s=0.5))
+    assert trial.outcome is Outcome.TIMEOUT, trial
+    assert trial.detail.startswith("no 6 steps ended within 0.5 s")
+
+
 def test_a_run_that_is_killed_leaves_nothing_that_was_compiled(tmp_path: Path) -> None:
     code = (
         "import os, signal, tempfile\n"

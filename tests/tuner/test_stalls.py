@@ -193,6 +193,12 @@ def test_what_stalls_alone_is_not_held_against_its_precision_with_other_settings
 )
 def test_a_setting_that_was_measured_in_vain_is_not_said_to_have_had_no_time(trials: list[Trial], words: str) -> None:
     sentence = no_verdict(
-        trials, leader_unraced=False, some_unraced=False, some_untried=True, behind=0.35, remedy="REMEDY"
+        trials,
+        leader_unraced=False,
+        some_unraced=False,
+        some_untried=True,
+        some_unsound=False,
+        behind=0.35,
+        remedy="REMEDY",
     )
     assert words in sentence

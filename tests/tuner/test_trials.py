@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import replace
 
@@ -107,6 +108,14 @@ def test_a_child_that_answers_nothing_is_ended_as_a_timeout(shared_bench: LiveBe
     assert bench.measure(_order(60)).outcome is Outcome.OK
 
 
+def test_the_steps_of_a_numerics_trial_have_their_time_together(shared_bench: LiveBench) -> None:
+    sleeps = BASELINE.at_batch_size(6, tiny.EFFECTIVE_BATCH)
+    trial = shared_bench.measure(Order(Stage.NUMERICS, sleeps, range(6), step_timeout_s=0.5))
+    assert trial.outcome is Outcome.TIMEOUT
+    assert trial.detail == "no 6 steps ended within 0.5 s"
+    assert trial.duration_s < 3.0, "its start is not in it, and six times as long would be"
+
+
 def test_a_child_that_reads_its_memory_back_from_disk_thrashes(
     shared_bench: LiveBench,
 ) -> None:
@@ -146,6 +155,23 @@ def test_a_kept_child_goes_on_without_warming_up_again(shared_bench: LiveBench) 
     assert second.warmup_ms == ()
     bench.release(first.config)
     assert bench.measure(_order(60)).startup_s is not None
+
+
+def test_a_child_that_was_kept_and_ended_with_its_server_is_started_anew(tiny_job: Job) -> None:
+    server = Server("cpu")
+    server.prepare(tiny_job)
+    bench = LiveBench(tiny_job, server.machine, None, 1e6, lambda progress: None)
+    bench.use(server)
+    try:
+        kept = bench.measure(_order(60, keep=True))
+        os.kill(server._process.pid, signal.SIGKILL)
+        server._process.wait()
+        again = bench.measure(Order(Stage.RACE, kept.config, range(3), block=0))
+    finally:
+        bench.close()
+    assert kept.outcome is Outcome.OK
+    assert again.outcome is Outcome.OK, again.detail
+    assert again.startup_s is not None, "a fresh child"
 
 
 def test_a_config_far_behind_is_given_up_while_it_warms_up(shared_bench: LiveBench) -> None:
