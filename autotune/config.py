@@ -143,6 +143,12 @@ class TrainingConfig(BaseModel):
         """What decides how the step computes: what trains soundly under one config does under all that share it."""
         return self.precision, self.matmul_precision, self.compile
 
+    @property
+    def is_reduced(self) -> bool:
+        """Whether it computes with fewer bits than fp32 has, or with code that a compiler wrote."""
+        reduced = self.precision in (Precision.TF32, Precision.BF16, Precision.FP16)
+        return reduced or self.compile or self.matmul_precision in (MatmulPrecision.HIGH, MatmulPrecision.MEDIUM)
+
     def apply(self, model: torch.nn.Module) -> torch.nn.Module:
         """Set every knob on the model, in place, and in torch's global flags; returns the model."""
         for knob in KNOBS:

@@ -106,6 +106,15 @@ def ok(
     )
 
 
+def checked(config: TrainingConfig) -> list[Trial]:
+    """A check of the numerics: fp32's losses, and the same again."""
+    plain = config.model_copy(update={"precision": Precision.FP32, "channels_last": False})
+    return [
+        Trial(number=0, stage=Stage.NUMERICS, config=each, outcome=Outcome.OK, losses=(2.0,) * 6, duration_s=9.0)
+        for each in (plain, config)
+    ]
+
+
 def failed(config: TrainingConfig, outcome: Outcome, detail: str) -> Trial:
     return Trial(number=0, stage=Stage.SETTINGS, config=config, outcome=outcome, detail=detail, duration_s=4.0)
 
@@ -177,6 +186,7 @@ def faster() -> RunRecord:
         failed(BASELINE.at_batch_size(8, 16), Outcome.CRASHED, "killed by SIGSEGV\nlast words: <b>core dumped</b>"),
         failed(BASELINE.at_batch_size(4, 16), Outcome.TIMEOUT, "no answer for 60 s"),
         failed(BASELINE.at_batch_size(2, 16), Outcome.OUT_OF_MEMORY, "tried to allocate 2.00 GiB"),
+        *checked(BF16),
         *race(BF16, 404.0, 174.9, blocks=8),
     ]
     return run_record(

@@ -31,6 +31,7 @@ def caveats(record: RunRecord) -> list[str]:
     return [
         *_ending(record),
         *_race(record),
+        *_unchecked(record),
         *filter(None, [warning(record)]),
         *company(record),
         *_repeated(record),
@@ -90,6 +91,17 @@ def _race(record: RunRecord) -> list[str]:
     if width > _WIDE_INTERVAL:
         notes.append(f"The interval spans {width:.0%} of the ratio{_narrowed(verdict)}.")
     return notes
+
+
+def _unchecked(record: RunRecord) -> list[str]:
+    """Of a recommended arithmetic that is neither the baseline's nor fp32's."""
+    config = record.recommendation.config if record.recommendation else None
+    if config is None or record.baseline is None or not config.is_reduced:
+        return []
+    checked = {trial.config.arithmetic for trial in record.trials if trial.stage is Stage.NUMERICS and trial.losses}
+    if config.arithmetic in checked | {record.baseline.arithmetic}:
+        return []
+    return [f"The losses of {config.settings_label()} were not checked against fp32's, for want of budget."]
 
 
 def _narrowed(verdict: Verdict) -> str:

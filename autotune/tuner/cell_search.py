@@ -74,6 +74,7 @@ class _Run:
         )
         self.racers: list[TrainingConfig] = []
         self.faster_but_slow_to_start = False
+        self.owed: list[TrainingConfig] = []  # a check of their numerics
         self.not_tried: list[TrainingConfig] = []
         self.notes: list[str] = []
 
@@ -94,7 +95,7 @@ class _Run:
             self._hold_first_heats()
             self._leave_out_the_unsound()
         self._tell_of_stalls()
-        result, config = self._decide()
+        result, config = self._check_what_is_owed(*self._decide())
         if config == self.baseline.config and not self.standings.fits(self.baseline):
             self.notes.append(self._tight())
         # What was refused while the race's reserve was larger may have been tried later.
@@ -344,17 +345,40 @@ class _Run:
             config = due[0]
             if not self.budget.affords_checks(self.guard.trainings([config]), self.racers):
                 self.guard.leave_unchecked(config)
-                unchecked = f"numerics: the budget left no time to check {_words(config)} against fp32"
-                # What leads was promised a check: that there was no time for it is told, and the race is all there is.
-                if config.arithmetic != self.racers[0].arithmetic:
-                    self.standings.unchecked.add(config.arithmetic)
-                    self._choose(config)
-                    unchecked += ", so that it was left out of the race"
-                self.notes.append(unchecked)
+                # What leads was promised a check: the race may leave time for it.
+                if config.arithmetic == self.racers[0].arithmetic:
+                    self.owed.append(config)
+                    continue
+                self.standings.unchecked.add(config.arithmetic)
+                self._choose(config)
+                self.notes.append(f"{_no_time(config)}, so that it was left out of the race")
                 continue
             finding = self.guard.check(config, self._losses)
             if finding is not None:
                 self._heed(finding, config)
+
+    def _check_what_is_owed(self, result: Verdict, recommended: TrainingConfig) -> tuple[Verdict, TrainingConfig]:
+        """Check what raced before there was time for it, in what the race has left; what fails is not recommended."""
+        for config in self.owed:
+            finding = self._late_finding(config) if config.arithmetic == recommended.arithmetic else None
+            if finding is None:
+                self.notes.append(_no_time(config))
+            elif finding.soundness is Soundness.UNKNOWN:
+                self.notes.append(f"numerics: {_words(config)} could not be checked against fp32 ({finding.why})")
+            elif finding.soundness is Soundness.UNSOUND:
+                self.notes.append(f"{_words(config)}: {finding.why}")
+                unsound = f"No verdict: {config.label()} won the race, but its losses or updates are not fp32's"
+                sentence = f"{unsound} ({finding.why}); your baseline stands."
+                result = Verdict(kind=VerdictKind.NOT_MEASURED, candidate=recommended, sentence=sentence)
+                recommended = self.baseline.config
+        return result, recommended
+
+    def _late_finding(self, config: TrainingConfig) -> Finding | None:
+        """None where there is no time for it."""
+        finding = None
+        while finding is None and self.budget.checks_s(self.guard.trainings([config])) <= self.bench.remaining_s:
+            finding = self.guard.check(config, self._losses)
+        return finding
 
     def _heed(self, finding: Finding, config: TrainingConfig) -> None:
         if finding.soundness is Soundness.UNSOUND:
@@ -482,6 +506,10 @@ class _Run:
             remedy=self.budget.remedy([], probes=probes),
         )
         return Verdict(kind=VerdictKind.NOT_MEASURED, candidate=baseline, sentence=sentence), baseline
+
+
+def _no_time(config: TrainingConfig) -> str:
+    return f"numerics: the budget left no time to check {_words(config)} against fp32"
 
 
 def _words(config: TrainingConfig) -> str:

@@ -11,7 +11,7 @@ from statistics import fmean, median
 from autotune.config import MatmulPrecision, OptimizerImplementation, Precision, TrainingConfig
 from autotune.records import Outcome, Trial
 
-__all__ = ["STEPS", "Finding", "Guard", "Soundness", "apart", "finding", "is_reduced", "late", "reference"]
+__all__ = ["STEPS", "Finding", "Guard", "Soundness", "apart", "finding", "late", "reference"]
 
 # Optimizer steps, with updates that count, on the same seeded batches.
 STEPS = 6
@@ -19,12 +19,6 @@ STEPS = 6
 # their proposals by what they predict, so that sound runs part by chance, in single steps by much: frcnn_resnet50 in
 # bf16 on an H200 by 31% in one, by 8.5% on average. What gross faults do, and where it shows: benchmarks/numerics.py.
 _TOLERANCE, _TOLERANCE_LATE = 0.1, 0.25
-
-
-def is_reduced(config: TrainingConfig) -> bool:
-    """Whether a config computes with fewer bits than fp32 has, or with code that a compiler wrote."""
-    reduced = config.precision in (Precision.TF32, Precision.BF16, Precision.FP16)
-    return reduced or config.compile or config.matmul_precision in (MatmulPrecision.HIGH, MatmulPrecision.MEDIUM)
 
 
 def reference(config: TrainingConfig) -> TrainingConfig:
@@ -98,7 +92,7 @@ class Guard:
 
     def due(self, configs: Iterable[TrainingConfig]) -> list[TrainingConfig]:
         """Those that are yet to be checked."""
-        return [config for config in configs if is_reduced(config) and config.arithmetic not in self._known]
+        return [config for config in configs if config.is_reduced and config.arithmetic not in self._known]
 
     def trainings(self, due: list[TrainingConfig]) -> list[TrainingConfig]:
         """What must train for these to be checked; nothing where fp32 does not train."""

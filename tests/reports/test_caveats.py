@@ -6,7 +6,7 @@ import pytest
 
 from autotune.records import DeviceState, RaceEnd, Recommended
 from autotune.reports.caveats import caveats, is_unsettled
-from records import BASELINE, BF16, FACTS, disturbed, faster, ok, race, run_record, verdict
+from records import BASELINE, BF16, FACTS, checked, disturbed, faster, ok, race, run_record, verdict
 
 
 def test_an_undisturbed_run_has_none():
@@ -18,6 +18,7 @@ def test_each_disturbance_is_told_with_how_much_of_the_run_it_touched():
         "The run was interrupted before its end.",
         "The race had 3 blocks only, which makes its interval wide; a larger --budget pays for more.",
         "The interval spans 30% of the ratio: a quieter machine narrows it.",
+        "The losses of bf16 + channels_last were not checked against fp32's, for want of budget.",
         "In 7 of 9 trials, 6 of them in the race, the device was throttled: software power cap.",
         "In 7 of 9 trials, 6 of them in the race, other processes used the GPU: up to 2 at a time.",
         "In 1 of 9 trials step times had not settled: default, batch 16.",
@@ -35,7 +36,7 @@ def test_other_processes_on_the_cpu_are_told_above_housekeeping(cores, told):
 def test_few_blocks_are_told_and_enough_are_not():
     def notes(blocks: int) -> list[str]:
         recommendation = Recommended(config=BF16, verdict=verdict(BF16, 2.0, blocks))
-        return caveats(run_record(race(BF16, 100.0, 50.0, blocks), recommendation=recommendation))
+        return caveats(run_record([*checked(BF16), *race(BF16, 100.0, 50.0, blocks)], recommendation=recommendation))
 
     assert len(notes(4)) == 1
     assert notes(5) == []
@@ -59,7 +60,8 @@ def test_few_blocks_are_told_where_more_would_have_come_of_a_larger_budget(end, 
 )
 def test_what_narrows_a_wide_interval_is_told_by_what_ended_the_race(end, what):
     wide = verdict(BF16, 2.0, 7, half_width=0.13).model_copy(update={"race_end": end})
-    record = run_record(race(BF16, 100.0, 50.0, 7), recommendation=Recommended(config=BF16, verdict=wide))
+    trials = [*checked(BF16), *race(BF16, 100.0, 50.0, 7)]
+    record = run_record(trials, recommendation=Recommended(config=BF16, verdict=wide))
     assert caveats(record) == [f"The interval spans 13% of the ratio{what}"]
 
 
@@ -130,3 +132,16 @@ def test_what_new_image_sizes_cost_is_told():
 )
 def test_what_new_image_sizes_cost_is_not_told_where_it_is_not_so_or_does_not_matter(extra_ms, ratio, sizes):
     assert _on_new_sizes(extra_ms, ratio, sizes) == []
+
+
+def test_losses_that_were_not_checked_are_told_of_unless_they_are_the_baselines_or_fp32s():
+    def told(config, baseline=BASELINE, trials=()):
+        record = run_record([*trials], recommendation=Recommended(config=config, verdict=verdict(config, 2.0, 8)))
+        return any("not checked" in each for each in caveats(record.model_copy(update={"baseline": baseline})))
+
+    fp32 = BASELINE.model_copy(update={"precision": "fp32"})
+    assert told(BF16)
+    assert told(BF16, trials=[each for each in checked(BF16) if each.config != BF16])
+    assert not told(BF16, trials=checked(BF16))
+    assert not told(BF16, baseline=BF16.at_batch_size(8, 16))
+    assert not told(fp32)

@@ -10,6 +10,7 @@ import pytest
 from autotune.config import Precision, TrainingConfig
 from autotune.records import Outcome, Stage, Trial, VerdictKind
 from autotune.tuner.order import Order
+from autotune.tuner.search import Findings
 from simulated import GPU, SimulatedBench, find
 
 BF16 = TrainingConfig(batch_size=16, precision=Precision.BF16)
@@ -139,3 +140,43 @@ def test_a_second_start_of_what_is_compiled_waits_for_no_step_longer_than_the_fi
     assert again
     for config, limit_s in again.items():
         assert 20.0 <= limit_s <= first[config] < 60.0
+
+
+class QuickRace(CheckedBench):
+    """A race takes half of what the trials before it lead to expect, so that there is time after it for the check that
+    there was none for before."""
+
+    def measure(self, order: Order) -> Trial:
+        trial = super().measure(order)
+        if order.stage is Stage.RACE:
+            self.remaining_s += trial.duration_s / 2.0
+        return trial
+
+
+def _late_checks(losses: Callable[[TrainingConfig], float]) -> list[tuple[QuickRace, Findings]]:
+    """Of some short budgets, those within which the leader was checked after the race."""
+    found = []
+    for budget_s in range(20, 60):
+        bench = QuickRace(lambda config: Outcome.OK, budget_s=float(budget_s), losses=losses)
+        findings = find(bench)
+        stages = [trial.stage for trial in bench.trials]
+        if Stage.NUMERICS in stages and Stage.RACE in stages and stages[-1] is Stage.NUMERICS:
+            found.append((bench, findings))
+    assert found, "else the test tests nothing"
+    return found
+
+
+def test_what_there_was_no_time_to_check_before_the_race_is_checked_after_it() -> None:
+    for bench, found in _late_checks(lambda config: 2.0):
+        assert found.recommendation.verdict.kind is VerdictKind.FASTER
+        assert found.recommendation.config.is_reduced
+        assert not any("left no time to check" in note for note in found.notes)
+        assert bench.remaining_s >= -1.0
+
+
+def test_what_fails_its_check_after_the_race_is_not_recommended() -> None:
+    for _, found in _late_checks(lambda config: ABSURD if config.is_reduced else 2.0):
+        assert found.recommendation.config == found.baseline
+        assert found.recommendation.verdict.kind is VerdictKind.NOT_MEASURED
+        assert "won the race, but its losses" in found.recommendation.verdict.sentence
+        assert "your baseline stands" in found.recommendation.verdict.sentence
