@@ -15,8 +15,10 @@ __all__ = ["MemoryProbes"]
 
 # Where the baseline, scaled to the largest batch, would take less than this share of it, no cell is near the limit.
 _FAR_FROM_LIMIT = 0.5
-# Batch sizes at which a cell's memory is probed, where the effective batch has them.
+# Batch sizes at which a cell's memory is probed, where the effective batch has them; how many in all, with those that
+# fail.
 _PROBED = (2, 8)
+_PROBES_AT_MOST = 3
 
 
 class MemoryProbes:
@@ -71,19 +73,31 @@ class MemoryProbes:
         self._leave_out_what_cannot_be_indexed()
 
     def probe(self, cell: Cell, below: int) -> None:
-        """Learn what a cell takes at two small batches; at the smallest of all where one of those is too large."""
-        configs = {config.batch_size: config for config in self._space.ladder(self._space.baseline)}
+        """Learn what a cell takes at two small batches."""
+        while (size := self._next_size(cell, below)) is not None:
+            trial = self._measure(cell, cell.settings.at_batch_size(size, self._space.where.effective_batch))
+            # The first probe may have shown how slowly the cell starts.
+            if trial is None:
+                return
+            cell.take(trial)
+            self._tensors.take(trial)
+
+    def _next_size(self, cell: Cell, below: int) -> int | None:
+        """The batch size that is to be probed next: the smallest of all where one is too large, the next larger where
+        one failed otherwise, since it may be too small to train on. Each is probed once. None where no more is needed
+        or left."""
+        if len(cell.memory.peaks) >= len(_PROBED) or len(cell.probed) >= _PROBES_AT_MOST:
+            return None
+        sizes = sorted(config.batch_size for config in self._space.ladder(self._space.baseline))
+        # 0 has failed where a probe did not end.
+        limit = min({below, *cell.memory.failed})
+        failed = cell.probed - cell.memory.peaks.keys()
         for wanted in (*_PROBED, 1):
-            size = min(configs, key=lambda size: (abs(size - wanted), size))
-            # 0 has failed where a probe did not end.
-            known = size in cell.memory.peaks or {size, 0} & cell.memory.failed
-            if size < below and not known and len(cell.memory.peaks) < len(_PROBED):
-                trial = self._measure(cell, cell.settings.at_batch_size(size, self._space.where.effective_batch))
-                # The first probe may have shown how slowly the cell starts.
-                if trial is None:
-                    return
-                cell.take(trial)
-                self._tensors.take(trial)
+            nearest = min(sizes, key=lambda size: (abs(size - wanted), size))
+            size = next((each for each in sizes if each >= nearest and each not in failed), limit)
+            if size < limit and size not in cell.memory.peaks:
+                return size
+        return None
 
     def _likest(self, cell: Cell, screened: Sequence[Cell]) -> MemoryFit | None:
         """The memory of the known cell that shares most settings with this one, of those whose activations are as
