@@ -66,7 +66,8 @@ class MemoryProbes:
         return peak * self.sizes[0] / self._baseline.config.batch_size > _FAR_FROM_LIMIT * self.limit_bytes
 
     def learn(self, cell: Cell, screened: Sequence[Cell], waiting: Sequence[Cell]) -> None:
-        """Find out what a cell takes: from another where one is known that takes about the same, else by probes."""
+        """Find out what a cell takes: from another where one is known that takes about the same, else by probes.
+        screened: the baseline's and those that were; waiting: the others, itself among them."""
         cell.memory.like = self._likest(cell, screened) or self._plainest(cell, [*waiting, *screened])
         if cell.memory.like is None:
             self.probe(cell, below=self.sizes[0] + 1)
@@ -108,11 +109,11 @@ class MemoryProbes:
         return max(known, key=cell.settings_shared_with).memory if known else None
 
     def _plainest(self, cell: Cell, others: Sequence[Cell]) -> MemoryFit | None:
-        """The memory, now probed, of the cell with the same precision and else the baseline's settings: it starts as
-        the baseline does, where others may compile kernels for each probe."""
-        precision = cell.settings.precision
-        plain = Cell(self._baseline.config.model_copy(update={"precision": precision}))
-        plain = next((each for each in [*others, *self._probed] if each == plain), plain)
+        """The memory, now probed, of the cell that shares most settings with the baseline, of those that are tried in
+        the same precision: it starts as the baseline does, where others may compile kernels for each probe."""
+        own = Cell(self._baseline.config)
+        alike = [each for each in others if each.settings.precision == cell.settings.precision]
+        plain = max(alike, key=own.settings_shared_with)
         self.probe(plain, below=self.sizes[0] + 1)
         self._probed.append(plain)
         return plain.memory if plain is not cell and plain.memory.peaks else None

@@ -97,6 +97,14 @@ def test_what_the_memory_fit_predicted_stands_in_the_trial_that_verified_it() ->
     )
 
 
+def test_memory_is_probed_in_no_settings_that_only_leaves_out() -> None:
+    bench = _limited(10.0)
+    found = find(bench, only=("precision=bf16", "channels_last=true"))
+    probed = {trial.config.settings_label() for trial in bench.trials if trial.stage is Stage.MEMORY}
+    # The baseline's own, which ran out of memory at first; of the others the plainest that may be tried.
+    assert probed == {found.baseline.settings_label(), "bf16 + channels_last"}
+
+
 @pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.NON_FINITE])
 def test_one_mishap_at_the_largest_batch_fails_that_batch_and_two_end_the_cell(outcome: Outcome) -> None:
     def fails_from(batch: int) -> Callable[[TrainingConfig], Outcome]:
