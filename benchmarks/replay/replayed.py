@@ -69,6 +69,9 @@ class ReplayBench:
 
     def measure(self, order: Order) -> Trial:
         config = order.config
+        if order.stage is Stage.NUMERICS:
+            # --only may leave out the reference. Its losses are like all others here.
+            config = self._surface.nearest(config)
         step_s = self._surface.step_s[config]
         start_s = self._surface.start_s + self._surface.compiling_s.get(config, 0.0)
         outcome = self._surface.outcome(config)
@@ -100,7 +103,7 @@ class ReplayBench:
         return Trial.model_construct(
             number=self.trials,
             stage=order.stage,
-            config=config,
+            config=order.config,
             block=order.block,
             outcome=outcome,
             detail="" if fits else str(outcome),

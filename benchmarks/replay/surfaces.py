@@ -11,7 +11,7 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 
-from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.config import KNOBS, Circumstances, Precision, TrainingConfig
 from autotune.records import Outcome
 from autotune.tuner.space import Space
 
@@ -53,6 +53,16 @@ class Surface:
     def fits(self, config: TrainingConfig) -> bool:
         """Whether it trains here."""
         return self.outcome(config) is Outcome.OK
+
+    def nearest(self, config: TrainingConfig) -> TrainingConfig:
+        """The config itself where the space has it; else the one of its batch size that shares most values with it."""
+        if config in self.step_s:
+            return config
+
+        def shared(other: TrainingConfig) -> int:
+            return sum(getattr(other, knob.name) == getattr(config, knob.name) for knob in KNOBS)
+
+        return max((each for each in self.step_s if each.batch_size == config.batch_size), key=shared)
 
     def outcome(self, config: TrainingConfig) -> Outcome:
         if config in self.failures:

@@ -10,7 +10,9 @@ import pytest
 from autotune.config import Circumstances, MatmulPrecision, Precision, TrainingConfig
 from autotune.errors import RecordError
 from autotune.grid_record import load_grid
-from autotune.records import Outcome
+from autotune.records import Outcome, Stage
+from autotune.tuner.cell_search import CellSearch
+from autotune.tuner.order import Order
 from autotune.tuner.space import Space
 from benchmarks.replay.grids import read_grid
 from benchmarks.replay.replayed import Noise, ReplayBench
@@ -29,9 +31,10 @@ def _surface(
     memory_gib: int = 24,
     effective_batch: int = 64,
     knobs: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
 ) -> Surface:
     where = Circumstances("cuda", effective_batch, (8, 0), native_bf16=True)
-    configs = Space(where, knobs=knobs).configs()
+    configs = Space(where, knobs=knobs, only=only).configs()
     return Surface(
         "made by hand",
         where,
@@ -39,6 +42,7 @@ def _surface(
         {config: int(gib(config) * GIB) for config in configs},
         memory_gib * GIB,
         knobs=knobs,
+        only=only,
     )
 
 
@@ -125,6 +129,32 @@ def test_what_has_no_end_of_its_own_ends_with_its_time(rival: str) -> None:
     # With all the time there is each config is tried once at the most, and the search ends.
     _, bench = _chosen(rival, _surface(lambda config: 1.0, effective_batch=2))
     assert bench.trials <= len(Space(surface.where).configs())
+
+
+@pytest.mark.parametrize("rival", [*RIVALS, *BATCH_RIVALS])
+@pytest.mark.parametrize("only", [("precision=bf16", "channels_last=true"), ("precision=fp32,bf16",)])
+def test_rivals_try_nothing_that_only_leaves_out(rival: str, only: tuple[str, ...]) -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 1.0 - 0.3 * (config.precision is Precision.BF16) - 0.2 * bool(config.channels_last)
+
+    surface = _surface(lambda config: config.batch_size, step_s, effective_batch=8, only=only)
+    config, _ = _chosen(rival, surface, budget_s=150.0)
+    assert config in surface.step_s
+    if rival in RIVALS:
+        assert (config.precision, config.channels_last) == (Precision.BF16, True)
+
+
+def test_our_search_is_replayed_where_only_leaves_out_the_reference_of_the_numerics() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 0.6 if config.precision is Precision.BF16 else 1.0
+
+    surface = _surface(lambda config: 2.5 * config.batch_size, step_s, effective_batch=8, only=("precision=bf16",))
+    bench = ReplayBench(surface, Noise(0.007), 0)
+    found = CellSearch().run(bench, surface.space)
+    assert found.recommendation.config.precision is Precision.BF16
+    reference = surface.space.baseline.model_copy(update={"precision": Precision.FP32})
+    checked = bench.measure(Order(Stage.NUMERICS, reference, range(6)))
+    assert (checked.config, len(checked.losses), checked.duration_s) == (reference, 6, 2.0 + 6 * 1.0)
 
 
 def test_a_recorded_grid_keeps_what_failed_for_another_reason_than_memory() -> None:
