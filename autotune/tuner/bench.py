@@ -18,7 +18,7 @@ from autotune.tuner.order import Order
 from autotune.tuner.partial import Partial
 from autotune.tuner.session import Server, Session, TrialFailed
 
-__all__ = ["Bench", "Leader", "LiveBench", "Progress", "circumstances", "fail_if_unusable", "leader"]
+__all__ = ["Bench", "Leader", "LiveBench", "Progress", "circumstances", "fail_if_unusable", "leader", "step_timeout_s"]
 
 # A step that compiles may take this share of what is left of the budget beyond its own limit, and this at least.
 _COMPILING_SHARE = 0.5
@@ -198,7 +198,7 @@ class LiveBench:
             kept = self._kept.pop(order.config, None) if order.stage is not Stage.NUMERICS else None
             session = kept or self._start(order.config)
             cpu_before_s = session.cpu_s()
-            partial.take(session, replace(order, step_timeout_s=self._step_timeout_s(order)), probe)
+            partial.take(session, replace(order, step_timeout_s=step_timeout_s(order, self.remaining_s)), probe)
             detail = partial.remark
             _fail_beyond(order.most_bytes, partial.peak_memory_bytes or 0)
         except TrialFailed as failure:
@@ -247,12 +247,6 @@ class LiveBench:
             duration_s=time.monotonic() - began_s,
         )
 
-    def _step_timeout_s(self, order: Order) -> float:
-        if not order.config.compile:
-            return order.step_timeout_s
-        share_s = _COMPILING_SHARE * self.remaining_s
-        return order.step_timeout_s + min(max(_COMPILING_AT_LEAST_S, share_s), _COMPILING_AT_MOST_S)
-
     def _start(self, config: TrainingConfig) -> Session:
         """A fresh child; where an earlier trial took the server with it, from a fresh server."""
         if self._server is None or not self._server.alive:
@@ -272,6 +266,14 @@ def _fail_beyond(most_bytes: int | None, peak_bytes: int) -> None:
     if most_bytes is not None and peak_bytes > most_bytes:
         detail = f"took {peak_bytes / 1e9:.2f} GB, which leaves too little for batches to come"
         raise TrialFailed(Outcome.OUT_OF_MEMORY, detail)
+
+
+def step_timeout_s(order: Order, remaining_s: float) -> float:
+    """The longest that a step of an order may take, with so much of the budget left: what compiles gets more."""
+    if not order.config.compile:
+        return order.step_timeout_s
+    share_s = _COMPILING_SHARE * remaining_s
+    return order.step_timeout_s + min(max(_COMPILING_AT_LEAST_S, share_s), _COMPILING_AT_MOST_S)
 
 
 def _block(order: Order) -> list[Key]:
