@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from autotune.records import SIDES_AT_MOST, Job, Machine, Outcome, Stage, Trial,
 from autotune.tuner.journal import Journal, Key
 from autotune.tuner.order import Order
 from autotune.tuner.partial import Partial
+from autotune.tuner.passes import batches_in_turn
 from autotune.tuner.session import Server, Session, TrialFailed
 
 __all__ = ["Bench", "Leader", "LiveBench", "Progress", "circumstances", "fail_if_unusable", "leader", "step_timeout_s"]
@@ -122,8 +122,7 @@ class LiveBench:
         self._server = server
         self.input_elements = workload.input_elements if workload else None
         if workload:
-            images, a_step = workload.images_in_turn, self._job.effective_batch
-            self.batches_in_turn = images // math.gcd(images, a_step)
+            self.batches_in_turn = batches_in_turn(workload.images_in_turn, self._job.effective_batch)
 
     def close(self) -> None:
         """End the server, and its children with it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from math import exp, gcd, inf
+from math import exp, inf
 from statistics import fmean
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, Stage, Trial
 from autotune.tuner.bench import step_timeout_s
 from autotune.tuner.order import Order
+from autotune.tuner.passes import batches_in_turn
 from benchmarks.replay.surfaces import Surface
 
 __all__ = ["WARM_UP_STEPS", "Noise", "ReplayBench", "worst_case_share"]
@@ -70,12 +71,10 @@ class ReplayBench:
         self.trials = 0
         self._surface = surface
         self._noise = noise
-        a_step, recorded = surface.where.effective_batch, surface.processes
-        images = max(_IMAGES_IN_TURN, a_step)
-        self.batches_in_turn: int | None = images // gcd(images, a_step)
-        if recorded:
-            # No other steps were recorded than these.
-            self.batches_in_turn = max(len(process) for each in recorded.values() for process in each)
+        a_step = surface.where.effective_batch
+        self.batches_in_turn: int | None = surface.batches_in_turn or batches_in_turn(
+            max(_IMAGES_IN_TURN, a_step), a_step
+        )
         self._draw = random.Random(f"{surface.name} {seed}")
         # Who times steps need not have met their images.
         self._as_a_rival = False

@@ -31,7 +31,8 @@ class Surface:
     processes: how recorded steps vary, by config: a list a process, of factors of the config's mean; None where that is
     made up too. failures: what became of those that cannot train here otherwise than for want of memory. start_s: what
     a process takes before its first step; compiling_s: beyond that, for kernels that are compiled. knobs: the extra
-    knobs in the space; only: the settings that have some values alone.
+    knobs in the space; only: the settings that have some values alone. batches_in_turn: after so many steps the images
+    come again in the same batches; None for those of synthetic data.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Surface:
     compiling_s: dict[TrainingConfig, float] = field(default_factory=dict)
     knobs: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    batches_in_turn: int | None = None
 
     @property
     def space(self) -> Space:

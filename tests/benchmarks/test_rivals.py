@@ -172,3 +172,32 @@ def test_a_grid_that_was_cut_off_in_its_first_round_is_refused(tmp_path: Path) -
     grid.model_copy(update={"complete": False, "trials": first}).save(tmp_path / "grid.json")
     with pytest.raises(RecordError, match="was interrupted"):
         read_grid(tmp_path / "grid.json")
+
+
+@pytest.mark.parametrize(
+    ("steps", "times", "held"),
+    # A pass takes eight steps at 24 images a step, of which 64 come in turn.
+    [(10, 1, 8), (10, 2, 16), (8, 1, 8), (7, 1, 7)],
+)
+def test_of_recorded_processes_whole_passes_over_the_images_are_replayed(
+    steps: int, times: int, held: int, tmp_path: Path
+) -> None:
+    grid = load_grid(GRID)
+    trials = tuple(each.model_copy(update={"step_ms": times * each.step_ms[:steps]}) for each in grid.trials)
+    grid.model_copy(update={"trials": trials}).save(tmp_path / "grid.json")
+    surface = read_grid(tmp_path / "grid.json")
+    assert surface.processes is not None
+    lengths = {len(each) for config in surface.processes for each in surface.processes[config] if surface.fits(config)}
+    assert lengths == {held}
+    bench = ReplayBench(surface, NO_NOISE, 0)
+    assert bench.batches_in_turn == surface.batches_in_turn == min(8, held)
+    for config in filter(surface.fits, surface.step_s):
+        factors = surface.processes[config]
+        assert sum(map(sum, factors)) / sum(map(len, factors)) == pytest.approx(1.0)
+
+
+def test_a_recording_that_holds_no_whole_pass_is_replayed_as_it_is() -> None:
+    surface = read_grid(GRID.with_name("cpu_fcos_resnet50.json.gz"))
+    assert surface.processes is not None
+    assert surface.batches_in_turn == 10, "of sixteen"
+    assert {len(each) for config in surface.processes for each in surface.processes[config]} <= {10, 1}
