@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,20 @@ from autotune.records import SIDES_AT_MOST, Job, Machine, Outcome, Stage, Trial,
 from autotune.tuner.journal import Journal, Key
 from autotune.tuner.order import Order
 from autotune.tuner.partial import Partial
+from autotune.tuner.passes import batches_in_turn
 from autotune.tuner.session import Server, Session, TrialFailed
 
-__all__ = ["Bench", "Leader", "LiveBench", "Progress", "circumstances", "compiling_s", "fail_if_unusable", "leader"]
+__all__ = [
+    "Bench",
+    "Leader",
+    "LiveBench",
+    "Progress",
+    "circumstances",
+    "compiling_s",
+    "fail_if_unusable",
+    "leader",
+    "step_timeout_s",
+]
 
 # A step that compiles may take this share of what is left of the budget beyond its own limit, and this at least.
 _COMPILING_SHARE = 0.5
@@ -122,8 +132,7 @@ class LiveBench:
         self._server = server
         self.input_elements = workload.input_elements if workload else None
         if workload:
-            images, a_step = workload.images_in_turn, self._job.effective_batch
-            self.batches_in_turn = images // math.gcd(images, a_step)
+            self.batches_in_turn = batches_in_turn(workload.images_in_turn, self._job.effective_batch)
 
     def close(self) -> None:
         """End the server, and its children with it."""
@@ -199,7 +208,7 @@ class LiveBench:
             kept = self._kept.pop(order.config, None) if order.stage is not Stage.NUMERICS else None
             session = kept or server.start(order.config)
             cpu_before_s = session.cpu_s()
-            partial.take(session, replace(order, step_timeout_s=self._timeout_s(order)), probe)
+            partial.take(session, replace(order, step_timeout_s=step_timeout_s(order, self.remaining_s)), probe)
             detail = partial.remark
             _fail_beyond(order.most_bytes, partial.peak_memory_bytes or 0)
         except TrialFailed as failure:
@@ -248,11 +257,6 @@ class LiveBench:
             duration_s=time.monotonic() - began_s,
         )
 
-    def _timeout_s(self, order: Order) -> float:
-        # What is checked was compiled in its trials: what that takes again is in the time that its check may take.
-        compiles = order.config.compile and order.stage is not Stage.NUMERICS
-        return order.step_timeout_s + (compiling_s(self.remaining_s, order.reserve_s) if compiles else 0.0)
-
     def _live_server(self) -> Server:
         """A fresh one where the server has ended; with it went all children, those that were kept as well."""
         if self._server is None or not self._server.alive:
@@ -278,6 +282,14 @@ def _fail_beyond(most_bytes: int | None, peak_bytes: int) -> None:
     if most_bytes is not None and peak_bytes > most_bytes:
         detail = f"took {peak_bytes / 1e9:.2f} GB, which leaves too little for batches to come"
         raise TrialFailed(Outcome.OUT_OF_MEMORY, detail)
+
+
+def step_timeout_s(order: Order, remaining_s: float) -> float:
+    """How long a step of an order is waited for, compiling included, where so much of the budget is left.
+
+    What is checked was compiled in its trials: what that takes again is in the time that its check may take."""
+    compiles = order.config.compile and order.stage is not Stage.NUMERICS
+    return order.step_timeout_s + (compiling_s(remaining_s, order.reserve_s) if compiles else 0.0)
 
 
 def _block(order: Order) -> list[Key]:

@@ -20,6 +20,7 @@ class Cell:
         self.settings = settings.model_copy(update={"batch_size": 1, "accumulation_steps": 1})
         self.memory = MemoryFit()
         self.largest = 0
+        self.probed: set[int] = set()  # batch sizes whose memory was probed, whatever became of it
         self._mishaps = 0
 
     def __eq__(self, other: object) -> bool:
@@ -44,6 +45,8 @@ class Cell:
         one ends the cell. A probe of a small batch does not: live batch norm cannot train on a single image. One that
         took too long ends it too."""
         batch = trial.config.batch_size
+        if trial.stage is Stage.MEMORY:
+            self.probed.add(batch)
         if trial.outcome in (Outcome.OUT_OF_MEMORY, Outcome.THRASH):
             self.memory.fail(batch)
             return

@@ -12,6 +12,7 @@ from autotune.grid_record import Grid
 from autotune.records import Outcome, Stage, Trial
 from autotune.tuner.bench import LiveBench, circumstances
 from autotune.tuner.order import Order
+from autotune.tuner.passes import whole_passes
 from autotune.tuner.request import Request, job_of
 from autotune.tuner.session import Server
 from autotune.tuner.space import Space
@@ -26,7 +27,8 @@ def record_grid(
 ) -> Grid:
     """Measure every config with so many timed steps, a part of them in each round, in a new random order each, so that
     what disturbs the machine for a while harms no config alone. All rounds time the same images: how processes differ
-    can be told from how images do.
+    can be told from how images do. They take whole passes over these where a pass is short, for which there may be more
+    steps than were asked for: a part of one would favour the configs that its images suit.
 
     Ctrl-C ends it early: the grid then holds what was measured.
     Raises AutotuneError where nothing can be measured: a name, path, device or data set that does not do.
@@ -40,7 +42,8 @@ def record_grid(
         bench.use(server, workload)
         space, complete = Space(where, request.baseline, knobs=request.knobs, only=request.only), False
         try:
-            _measure(bench, space, rounds, range(math.ceil(steps / rounds)), say)
+            in_each = whole_passes(math.ceil(steps / rounds), bench.batches_in_turn)
+            _measure(bench, space, rounds, range(in_each), say)
             complete = True
         except KeyboardInterrupt:
             if not bench.trials:

@@ -15,8 +15,10 @@ __all__ = ["MemoryProbes"]
 
 # Where the baseline, scaled to the largest batch, would take less than this share of it, no cell is near the limit.
 _FAR_FROM_LIMIT = 0.5
-# Batch sizes at which a cell's memory is probed, where the effective batch has them.
+# Batch sizes at which a cell's memory is probed, where the effective batch has them; how many in all, with those that
+# fail.
 _PROBED = (2, 8)
+_PROBES_AT_MOST = 3
 
 
 class MemoryProbes:
@@ -64,26 +66,39 @@ class MemoryProbes:
         return peak * self.sizes[0] / self._baseline.config.batch_size > _FAR_FROM_LIMIT * self.limit_bytes
 
     def learn(self, cell: Cell, screened: Sequence[Cell], waiting: Sequence[Cell]) -> None:
-        """Find out what a cell takes: from another where one is known that takes about the same, else by probes."""
+        """Find out what a cell takes: from another where one is known that takes about the same, else by probes.
+        screened: the baseline's and those that were; waiting: the others, itself among them."""
         cell.memory.like = self._likest(cell, screened) or self._plainest(cell, [*waiting, *screened])
         if cell.memory.like is None:
             self.probe(cell, below=self.sizes[0] + 1)
         self._leave_out_what_cannot_be_indexed()
 
     def probe(self, cell: Cell, below: int) -> None:
-        """Learn what a cell takes at two small batches; at the smallest of all where one of those is too large."""
-        configs = {config.batch_size: config for config in self._space.ladder(self._space.baseline)}
+        """Learn what a cell takes at two small batches."""
+        while (size := self._next_size(cell, below)) is not None:
+            trial = self._measure(cell, cell.settings.at_batch_size(size, self._space.where.effective_batch))
+            # The first probe may have shown how slowly the cell starts.
+            if trial is None:
+                return
+            cell.take(trial)
+            self._tensors.take(trial)
+
+    def _next_size(self, cell: Cell, below: int) -> int | None:
+        """The batch size that is to be probed next: the smallest of all where one is too large, the next larger where
+        one failed otherwise, since it may be too small to train on. Each is probed once. None where no more is needed
+        or left."""
+        if len(cell.memory.peaks) >= len(_PROBED) or len(cell.probed) >= _PROBES_AT_MOST:
+            return None
+        sizes = sorted(config.batch_size for config in self._space.ladder(self._space.baseline))
+        # 0 has failed where a probe did not end.
+        limit = min({below, *cell.memory.failed})
+        failed = cell.probed - cell.memory.peaks.keys()
         for wanted in (*_PROBED, 1):
-            size = min(configs, key=lambda size: (abs(size - wanted), size))
-            # 0 has failed where a probe did not end.
-            known = size in cell.memory.peaks or {size, 0} & cell.memory.failed
-            if size < below and not known and len(cell.memory.peaks) < len(_PROBED):
-                trial = self._measure(cell, cell.settings.at_batch_size(size, self._space.where.effective_batch))
-                # The first probe may have shown how slowly the cell starts.
-                if trial is None:
-                    return
-                cell.take(trial)
-                self._tensors.take(trial)
+            nearest = min(sizes, key=lambda size: (abs(size - wanted), size))
+            size = next((each for each in sizes if each >= nearest and each not in failed), limit)
+            if size < limit and size not in cell.memory.peaks:
+                return size
+        return None
 
     def _likest(self, cell: Cell, screened: Sequence[Cell]) -> MemoryFit | None:
         """The memory of the known cell that shares most settings with this one, of those whose activations are as
@@ -94,11 +109,11 @@ class MemoryProbes:
         return max(known, key=cell.settings_shared_with).memory if known else None
 
     def _plainest(self, cell: Cell, others: Sequence[Cell]) -> MemoryFit | None:
-        """The memory, now probed, of the cell with the same precision and else the baseline's settings: it starts as
-        the baseline does, where others may compile kernels for each probe."""
-        precision = cell.settings.precision
-        plain = Cell(self._baseline.config.model_copy(update={"precision": precision}))
-        plain = next((each for each in [*others, *self._probed] if each == plain), plain)
+        """The memory, now probed, of the cell that shares most settings with the baseline, of those that are tried in
+        the same precision: it starts as the baseline does, where others may compile kernels for each probe."""
+        own = Cell(self._baseline.config)
+        alike = [each for each in others if each.settings.precision == cell.settings.precision]
+        plain = max(alike, key=own.settings_shared_with)
         self.probe(plain, below=self.sizes[0] + 1)
         self._probed.append(plain)
         return plain.memory if plain is not cell and plain.memory.peaks else None

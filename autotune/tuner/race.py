@@ -20,6 +20,7 @@ from autotune.tuner import memory_margin
 from autotune.tuner.bench import Bench
 from autotune.tuner.heats import HEATS_AT_LEAST, HEATS_AT_MOST, LEAST_ERROR, Heats
 from autotune.tuner.order import Order
+from autotune.tuner.passes import whole_passes
 from autotune.tuner.side import Side
 from autotune.tuner.verdict import ENERGY, MIN_BLOCKS, SPEED, Measure, verdict
 
@@ -41,9 +42,8 @@ _WIDEST_OF_FEW, _STEADY = 0.2, 0.03
 # least this many steps beside its start and warm-up.
 _BLOCK_SIDE_S = 0.5
 _FRESH_STEPS = 4
-# A pass over the images that takes no more steps than this is never taken in part, where time allows: for so many
-# blocks of a final, since of a small gain more blocks tell more than longer ones.
-_PASS_AT_MOST = 16
+# Sides take whole passes over the images where there is time for so many blocks of a final: of a small gain more blocks
+# tell more than longer ones.
 _WIDE_BLOCKS_AT_LEAST = 8
 # After these numbers of the final's blocks, and those above, it may end before its time: where the mean lies so many
 # standard errors from the edge of the zone of indifference, and outside of it the verdict would be sure; or, from so
@@ -99,9 +99,7 @@ class Race:
     def wide(self) -> int:
         """How many steps a side of a block takes where its process is fresh: whole passes over the images, so that what
         they make of each config's batches is the same in every block."""
-        steps = max(self.width, _FRESH_STEPS)
-        a_pass = self.bench.batches_in_turn or 1
-        return a_pass * math.ceil(steps / a_pass) if a_pass <= _PASS_AT_MOST else steps
+        return whole_passes(max(self.width, _FRESH_STEPS), self.bench.batches_in_turn)
 
     def least_s(self) -> float:
         """What a verdict takes at least: that of the first candidate."""

@@ -72,6 +72,12 @@ class Space:
         """Whether its settings are among those that are tried: the baseline's need not be."""
         return all(getattr(config, name) in values for name, values in self._only.items())
 
+    def values(self, knob: Knob) -> tuple[Any, ...]:
+        """The values of a setting or of an extra knob that are tried; None alone for one without a meaning here."""
+        if knob.name in self._values:
+            return self._values[knob.name]
+        return (*knob.candidates(self.where), knob.baseline(self.where))
+
     def is_last(self, config: TrainingConfig) -> bool:
         """Whether a combination of settings is tried when all others have been, and at all their batch sizes: with
         cudnn.benchmark each new image size can cost 20 s (frcnn_resnet50 on an H200)."""
@@ -95,8 +101,8 @@ class Space:
         return (*(each for each in candidates if each in wanted), *(each for each in wanted if each not in candidates))
 
     def with_knob(self, config: TrainingConfig, knob: Knob) -> Iterator[TrainingConfig]:
-        """The config with each other value of an extra knob that changes anything."""
-        for value in (*knob.candidates(self.where), knob.baseline(self.where)):
+        """The config with each other value of a knob that is tried and changes anything."""
+        for value in self.values(knob):
             if value != getattr(config, knob.name) and not knob.idle_beside(value, config):
                 yield config.model_copy(update={knob.name: value})
 

@@ -12,6 +12,7 @@ from autotune.errors import RecordError
 from autotune.grid_record import Grid, load_grid
 from autotune.records import Outcome, Trial
 from autotune.tuner.bench import circumstances
+from autotune.tuner.passes import batches_in_turn
 from autotune.tuner.space import Space
 from benchmarks.replay.drift import drift
 from benchmarks.replay.replayed import WARM_UP_STEPS, worst_case_share
@@ -50,8 +51,7 @@ def read_grid(path: Path) -> Surface:
             failures[config] = failed[0]
     if not timed:
         raise RecordError(f"{path}: nothing in it trained")
-    # After so many steps the same images come again.
-    period = grid.workload.images_in_turn // math.gcd(grid.workload.images_in_turn, grid.job.effective_batch)
+    period = batches_in_turn(grid.workload.images_in_turn, grid.job.effective_batch)
     steady_ms = _without_drift(grid.trials, timed)
     recorded = {
         config: _processes([steady_ms[trial.number] for trial in trials], period) for config, trials in timed.items()
@@ -82,6 +82,8 @@ def read_grid(path: Path) -> Surface:
         compiling_s,
         knobs=grid.knobs,
         only=grid.only,
+        # No other steps were recorded than these.
+        batches_in_turn=min(period, max(len(process) for each in recorded.values() for process in each)),
     )
 
 
@@ -112,8 +114,10 @@ def _start_s(trial: Trial) -> float:
 
 
 def _processes(samples: list[tuple[float, ...]], period: int) -> list[tuple[float, ...]]:
-    """The recorded processes; where there is but one, each of its whole passes over the images stands for one."""
-    if len(samples) > 1 or len(samples[0]) < 2 * period:
-        return samples
-    (only,) = samples
-    return [only[start : start + period] for start in range(0, len(only) - period + 1, period)]
+    """The recorded processes, of those that hold a whole pass over the images no part of another: it would weigh its
+    images twice. Where there is but one, each of its passes stands for one."""
+    whole = [each[: len(each) // period * period] or each for each in samples]
+    if len(whole) > 1 or len(whole[0]) < 2 * period:
+        return whole
+    (only,) = whole
+    return [only[start : start + period] for start in range(0, len(only), period)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from math import exp, gcd
+from math import exp, inf
 from statistics import fmean
 
 from autotune.config import TrainingConfig
 from autotune.records import Outcome, Stage, Trial
+from autotune.tuner.bench import step_timeout_s
 from autotune.tuner.order import Order
+from autotune.tuner.passes import batches_in_turn
 from benchmarks.replay.surfaces import Surface
 
 __all__ = ["WARM_UP_STEPS", "Noise", "ReplayBench", "worst_case_share"]
@@ -40,6 +42,20 @@ def worst_case_share(config: TrainingConfig) -> float:
     return min(2, config.accumulation_steps) / config.accumulation_steps
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """What a trial took, in seconds. first_s: up to its first answer, which is waited for no longer than a step may
+    take: the start, what is compiled, the first step; of a check of the numerics all of its steps."""
+
+    first_s: float
+    then_s: float = 0.0
+    worst_case_s: float | None = None
+    warmup_s: tuple[float, ...] = ()
+    step_s: tuple[float, ...] = ()
+    losses: tuple[float, ...] = ()
+    gave_up: bool = False
+
+
 class ReplayBench:
     """What a search measures on, and what that costs: a start, a warm-up and the steps, in seconds of the device."""
 
@@ -55,12 +71,10 @@ class ReplayBench:
         self.trials = 0
         self._surface = surface
         self._noise = noise
-        a_step, recorded = surface.where.effective_batch, surface.processes
-        images = max(_IMAGES_IN_TURN, a_step)
-        self.batches_in_turn: int | None = images // gcd(images, a_step)
-        if recorded:
-            # No other steps were recorded than these.
-            self.batches_in_turn = max(len(process) for each in recorded.values() for process in each)
+        a_step = surface.where.effective_batch
+        self.batches_in_turn: int | None = surface.batches_in_turn or batches_in_turn(
+            max(_IMAGES_IN_TURN, a_step), a_step
+        )
         self._draw = random.Random(f"{surface.name} {seed}")
         # Who times steps need not have met their images.
         self._as_a_rival = False
@@ -69,55 +83,68 @@ class ReplayBench:
 
     def measure(self, order: Order) -> Trial:
         config = order.config
-        step_s = self._surface.step_s[config]
-        start_s = self._surface.start_s + self._surface.compiling_s.get(config, 0.0)
-        outcome = self._surface.outcome(config)
-        fits = outcome is Outcome.OK
-        gave_up = False
-        samples: tuple[float, ...] = ()
-        losses: tuple[float, ...] = ()
-        if not fits:
-            taken_s = start_s + _FAILED_SHARE * step_s / config.accumulation_steps
-        elif not order.steps:
-            taken_s = start_s + 2.0 * step_s * worst_case_share(config)
-        elif order.stage is Stage.NUMERICS:
-            taken_s = start_s + len(order.steps) * step_s
-            losses = (1.0,) * len(order.steps)
-        else:
-            process_s = step_s * exp(self._wander) * self._start_process(config)
-            warm_s = process_s * self._step_factor(order.steps.start)
-            taken_s = start_s + (WARM_UP_STEPS - 1) * warm_s + process_s * worst_case_share(config)
-            if order.give_up_ms is not None and 1000.0 * warm_s > order.give_up_ms:
-                # One slow step may be chance; the second decides.
-                warm_s = process_s * self._step_factor(order.steps.start)
-                taken_s += warm_s
-                gave_up = 1000.0 * warm_s > order.give_up_ms
-            if not gave_up:
-                samples = tuple(1000.0 * process_s * self._step_factor(step) for step in order.steps)
-            rehearsed_s = 0.0 if self._as_a_rival or gave_up else self.rehearsals(len(samples)) * process_s
-            taken_s += rehearsed_s + sum(samples) / 1000.0
-        self._pass(taken_s)
+        if order.stage is Stage.NUMERICS:
+            # --only may leave out the reference. Its losses are like all others here.
+            config = self._surface.nearest(config)
+        outcome, taken = self._surface.outcome(config), self._take(order, config)
+        detail = "" if outcome is Outcome.OK else str(outcome)
+        limit_s = step_timeout_s(order, self.remaining_s)
+        if taken.first_s > limit_s:
+            outcome, detail, taken = Outcome.TIMEOUT, f"no step ended within {limit_s:.1f} s", _Taken(limit_s)
+        self._pass(taken.first_s + taken.then_s)
         return Trial.model_construct(
             number=self.trials,
             stage=order.stage,
-            config=config,
+            config=order.config,
             block=order.block,
             outcome=outcome,
-            detail="" if fits else str(outcome),
-            worst_case_ms=1000.0 * step_s if fits else None,
-            warmup_ms=(1000.0 * step_s,) * 2 if order.steps and fits and not losses else (),
-            step_ms=samples,
-            steps=tuple(order.steps) if samples else (),
-            peak_memory_bytes=self._surface.peak_bytes[config] if fits else None,
+            detail=detail,
+            worst_case_ms=None if taken.worst_case_s is None else 1000.0 * taken.worst_case_s,
+            warmup_ms=tuple(1000.0 * seconds for seconds in taken.warmup_s),
+            step_ms=tuple(1000.0 * seconds for seconds in taken.step_s),
+            steps=tuple(order.steps) if taken.step_s else (),
+            peak_memory_bytes=self._surface.peak_bytes[config] if outcome is Outcome.OK else None,
+            gave_up=taken.gave_up,
+            losses=taken.losses,
+            duration_s=taken.first_s + taken.then_s,
+        )
+
+    def _take(self, order: Order, config: TrainingConfig) -> _Taken:
+        """What a trial takes if it is waited for."""
+        compiling_s = self._surface.compiling_s.get(config, 0.0)
+        start_s, step_s = self._surface.start_s + compiling_s, self._surface.step_s[config]
+        if not self._surface.fits(config):
+            return _Taken(start_s + _FAILED_SHARE * step_s / config.accumulation_steps)
+        if not order.steps:
+            worst_case_s = step_s * worst_case_share(config)
+            return _Taken(start_s + worst_case_s, worst_case_s, worst_case_s)
+        if order.stage is Stage.NUMERICS:
+            return _Taken(start_s + len(order.steps) * step_s, losses=(1.0,) * len(order.steps))
+        process_s = step_s * exp(self._wander) * self._start_process(config)
+        worst_case_s = process_s * worst_case_share(config)
+        warmup_s = [process_s * self._step_factor(order.steps.start) for _ in range(WARM_UP_STEPS - 1)]
+        give_up_s = inf if order.give_up_ms is None else order.give_up_ms / 1000.0
+        if warmup_s[-1] > give_up_s:
+            # One slow step may be chance; the second decides.
+            warmup_s.append(process_s * self._step_factor(order.steps.start))
+        gave_up = warmup_s[-1] > give_up_s
+        samples = () if gave_up else tuple(process_s * self._step_factor(step) for step in order.steps)
+        rehearsed_s = 0.0 if self._as_a_rival else self.rehearsals(len(samples)) * process_s
+        return _Taken(
+            start_s + warmup_s[0],
+            sum(warmup_s[1:]) + worst_case_s + rehearsed_s + sum(samples),
+            worst_case_s,
+            # The first step holds what is compiled.
+            (compiling_s + warmup_s[0], *warmup_s[1:]),
+            samples,
             gave_up=gave_up,
-            losses=losses,
-            duration_s=taken_s,
         )
 
     def time_ms(self, config: TrainingConfig, steps: int) -> tuple[float, ...] | None:
-        """What a rival that knows no more than steps in a fresh process sees; None where memory runs out."""
+        """What a rival that knows no more than steps in a fresh process sees, however long they take; None where memory
+        runs out."""
         self._as_a_rival = True
-        trial = self.measure(Order(Stage.SETTINGS, config, range(steps)))
+        trial = self.measure(Order(Stage.SETTINGS, config, range(steps), step_timeout_s=inf))
         return trial.step_ms if trial.outcome is Outcome.OK else None
 
     def peak_bytes(self, config: TrainingConfig) -> int:

@@ -39,6 +39,14 @@ def _without_idle(config: TrainingConfig, space: Space) -> TrainingConfig:
     return config
 
 
+def _allowed(config: TrainingConfig, space: Space) -> TrainingConfig:
+    """What --only leaves out gives way to the first of what it leaves: the baseline may be all there is of it."""
+    values = {knob.name: space.values(knob) for knob in SETTINGS}
+    return config.model_copy(
+        update={name: allowed[0] for name, allowed in values.items() if getattr(config, name) not in allowed}
+    )
+
+
 def exhaustive(bench: ReplayBench, space: Space) -> TrainingConfig:
     """Every config in a process of its own, 30 samples, the least mean: image sizes skew what a median would tell."""
     times = {}
@@ -79,7 +87,7 @@ def one_factor(bench: ReplayBench, space: Space) -> TrainingConfig:
             try_(config)
         for knob in (*SETTINGS, *space.extra_knobs):
             for config in space.with_knob(_fastest(times, space), knob):
-                try_(_without_idle(config, space))
+                try_(_without_idle(_allowed(config, space), space))
     return _fastest(times, space)
 
 
@@ -107,15 +115,13 @@ def _tpe(bench: ReplayBench, space: Space, sampler: optuna.samplers.BaseSampler,
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="minimize", sampler=sampler)
-    values_of = {knob: knob.candidates(space.where) for knob in SETTINGS}
-    values_of |= {knob: (*knob.candidates(space.where), knob.baseline(space.where)) for knob in space.extra_knobs}
+    meant = [knob for knob in SETTINGS if knob.candidates(space.where)]
+    values_of = {knob.name: space.values(knob) for knob in (*meant, *space.extra_knobs)}
     sizes = sorted(config.batch_size for config in space.ladder(space.baseline))
     tried: dict[int, TrainingConfig] = {}
 
     def objective(trial: optuna.Trial) -> float:
-        values = {
-            knob.name: trial.suggest_categorical(knob.name, values) for knob, values in values_of.items() if values
-        }
+        values = {name: trial.suggest_categorical(name, values) for name, values in values_of.items()}
         if in_order:
             size = sizes[trial.suggest_int("rung", 0, len(sizes) - 1)]
         else:
@@ -170,12 +176,13 @@ def linear_fit(bench: ReplayBench, space: Space) -> TrainingConfig:
     AMP: a line through the memory at batches of 1 to 16, to 64 from 16 GiB on, the batch that it puts at 60% of the
     device; below the first that failed; nothing is timed or verified. Its default batch of 16 on a CPU.
 
-    Here the largest divisor of the effective batch within it."""
+    Here the largest divisor of the effective batch within it, and AMP as far as --only leaves fp16."""
     rungs = list(space.ladder(space.baseline))
     default = next(config for config in rungs if config.batch_size <= _ULTRALYTICS_DEFAULT)
     if space.where.device_type == "cpu" or bench.memory_bytes is None:
         return default
-    amp = {config.batch_size: config.model_copy(update={"precision": Precision.FP16}) for config in rungs}
+    fp16 = [config.model_copy(update={"precision": Precision.FP16}) for config in rungs]
+    amp = {config.batch_size: _allowed(config, space) for config in fp16}
     default = amp[default.batch_size]
     points, failed = [], None
     for size in (1, 2, 4, 8, 16, 32, 64)[: 5 if bench.memory_bytes < 16 * _GIB else 7]:

@@ -11,7 +11,7 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 
-from autotune.config import Circumstances, Precision, TrainingConfig
+from autotune.config import KNOBS, Circumstances, Precision, TrainingConfig
 from autotune.records import Outcome
 from autotune.tuner.space import Space
 
@@ -31,7 +31,8 @@ class Surface:
     processes: how recorded steps vary, by config: a list a process, of factors of the config's mean; None where that is
     made up too. failures: what became of those that cannot train here otherwise than for want of memory. start_s: what
     a process takes before its first step; compiling_s: beyond that, for kernels that are compiled. knobs: the extra
-    knobs in the space; only: the settings that have some values alone.
+    knobs in the space; only: the settings that have some values alone. batches_in_turn: after so many steps the images
+    come again in the same batches; None for those of synthetic data.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Surface:
     compiling_s: dict[TrainingConfig, float] = field(default_factory=dict)
     knobs: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    batches_in_turn: int | None = None
 
     @property
     def space(self) -> Space:
@@ -53,6 +55,16 @@ class Surface:
     def fits(self, config: TrainingConfig) -> bool:
         """Whether it trains here."""
         return self.outcome(config) is Outcome.OK
+
+    def nearest(self, config: TrainingConfig) -> TrainingConfig:
+        """The config itself where the space has it; else the one of its batch size that shares most values with it."""
+        if config in self.step_s:
+            return config
+
+        def shared(other: TrainingConfig) -> int:
+            return sum(getattr(other, knob.name) == getattr(config, knob.name) for knob in KNOBS)
+
+        return max((each for each in self.step_s if each.batch_size == config.batch_size), key=shared)
 
     def outcome(self, config: TrainingConfig) -> Outcome:
         if config in self.failures:

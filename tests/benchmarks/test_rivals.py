@@ -10,7 +10,9 @@ import pytest
 from autotune.config import Circumstances, MatmulPrecision, Precision, TrainingConfig
 from autotune.errors import RecordError
 from autotune.grid_record import load_grid
-from autotune.records import Outcome
+from autotune.records import Outcome, Stage
+from autotune.tuner.cell_search import CellSearch
+from autotune.tuner.order import Order
 from autotune.tuner.space import Space
 from benchmarks.replay.grids import read_grid
 from benchmarks.replay.replayed import Noise, ReplayBench
@@ -29,9 +31,10 @@ def _surface(
     memory_gib: int = 24,
     effective_batch: int = 64,
     knobs: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
 ) -> Surface:
     where = Circumstances("cuda", effective_batch, (8, 0), native_bf16=True)
-    configs = Space(where, knobs=knobs).configs()
+    configs = Space(where, knobs=knobs, only=only).configs()
     return Surface(
         "made by hand",
         where,
@@ -39,6 +42,7 @@ def _surface(
         {config: int(gib(config) * GIB) for config in configs},
         memory_gib * GIB,
         knobs=knobs,
+        only=only,
     )
 
 
@@ -127,6 +131,32 @@ def test_what_has_no_end_of_its_own_ends_with_its_time(rival: str) -> None:
     assert bench.trials <= len(Space(surface.where).configs())
 
 
+@pytest.mark.parametrize("rival", [*RIVALS, *BATCH_RIVALS])
+@pytest.mark.parametrize("only", [("precision=bf16", "channels_last=true"), ("precision=fp32,bf16",)])
+def test_rivals_try_nothing_that_only_leaves_out(rival: str, only: tuple[str, ...]) -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 1.0 - 0.3 * (config.precision is Precision.BF16) - 0.2 * bool(config.channels_last)
+
+    surface = _surface(lambda config: config.batch_size, step_s, effective_batch=8, only=only)
+    config, _ = _chosen(rival, surface, budget_s=150.0)
+    assert config in surface.step_s
+    if rival in RIVALS:
+        assert (config.precision, config.channels_last) == (Precision.BF16, True)
+
+
+def test_our_search_is_replayed_where_only_leaves_out_the_reference_of_the_numerics() -> None:
+    def step_s(config: TrainingConfig) -> float:
+        return 0.6 if config.precision is Precision.BF16 else 1.0
+
+    surface = _surface(lambda config: 2.5 * config.batch_size, step_s, effective_batch=8, only=("precision=bf16",))
+    bench = ReplayBench(surface, Noise(0.007), 0)
+    found = CellSearch().run(bench, surface.space)
+    assert found.recommendation.config.precision is Precision.BF16
+    reference = surface.space.baseline.model_copy(update={"precision": Precision.FP32})
+    checked = bench.measure(Order(Stage.NUMERICS, reference, range(6)))
+    assert (checked.config, len(checked.losses), checked.duration_s) == (reference, 6, 2.0 + 6 * 1.0)
+
+
 def test_a_recorded_grid_keeps_what_failed_for_another_reason_than_memory() -> None:
     surface = read_grid(GRID)
     failed = [trial for trial in load_grid(GRID).trials if trial.outcome is not Outcome.OK]
@@ -142,3 +172,32 @@ def test_a_grid_that_was_cut_off_in_its_first_round_is_refused(tmp_path: Path) -
     grid.model_copy(update={"complete": False, "trials": first}).save(tmp_path / "grid.json")
     with pytest.raises(RecordError, match="was interrupted"):
         read_grid(tmp_path / "grid.json")
+
+
+@pytest.mark.parametrize(
+    ("steps", "times", "held"),
+    # A pass takes eight steps at 24 images a step, of which 64 come in turn.
+    [(10, 1, 8), (10, 2, 16), (8, 1, 8), (7, 1, 7)],
+)
+def test_of_recorded_processes_whole_passes_over_the_images_are_replayed(
+    steps: int, times: int, held: int, tmp_path: Path
+) -> None:
+    grid = load_grid(GRID)
+    trials = tuple(each.model_copy(update={"step_ms": times * each.step_ms[:steps]}) for each in grid.trials)
+    grid.model_copy(update={"trials": trials}).save(tmp_path / "grid.json")
+    surface = read_grid(tmp_path / "grid.json")
+    assert surface.processes is not None
+    lengths = {len(each) for config in surface.processes for each in surface.processes[config] if surface.fits(config)}
+    assert lengths == {held}
+    bench = ReplayBench(surface, NO_NOISE, 0)
+    assert bench.batches_in_turn == surface.batches_in_turn == min(8, held)
+    for config in filter(surface.fits, surface.step_s):
+        factors = surface.processes[config]
+        assert sum(map(sum, factors)) / sum(map(len, factors)) == pytest.approx(1.0)
+
+
+def test_a_recording_that_holds_no_whole_pass_is_replayed_as_it_is() -> None:
+    surface = read_grid(GRID.with_name("cpu_fcos_resnet50.json.gz"))
+    assert surface.processes is not None
+    assert surface.batches_in_turn == 10, "of sixteen"
+    assert {len(each) for config in surface.processes for each in surface.processes[config]} <= {10, 1}

@@ -97,6 +97,14 @@ def test_what_the_memory_fit_predicted_stands_in_the_trial_that_verified_it() ->
     )
 
 
+def test_memory_is_probed_in_no_settings_that_only_leaves_out() -> None:
+    bench = _limited(10.0)
+    found = find(bench, only=("precision=bf16", "channels_last=true"))
+    probed = {trial.config.settings_label() for trial in bench.trials if trial.stage is Stage.MEMORY}
+    # The baseline's own, which ran out of memory at first; of the others the plainest that may be tried.
+    assert probed == {found.baseline.settings_label(), "bf16 + channels_last"}
+
+
 @pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.NON_FINITE])
 def test_one_mishap_at_the_largest_batch_fails_that_batch_and_two_end_the_cell(outcome: Outcome) -> None:
     def fails_from(batch: int) -> Callable[[TrainingConfig], Outcome]:
@@ -149,6 +157,50 @@ def test_a_probe_of_the_memory_that_does_not_end_is_not_repeated_in_another_batc
         trial.config.settings_label() for trial in bench.trials if trial.stage is Stage.SETTINGS
     }
     assert found.recommendation.verdict.kind is not VerdictKind.NOT_MEASURED
+
+
+def test_a_small_batch_that_fails_otherwise_than_for_memory_is_probed_once_and_then_the_next_larger() -> None:
+    """Losses of half precision are not finite below four images: twelve of its cells wait for the same two probes."""
+
+    def memory_bytes(config: TrainingConfig) -> int:
+        return int((1.0 + config.batch_size) * GIB)
+
+    def fails(config: TrainingConfig) -> Outcome:
+        if config.precision in (Precision.BF16, Precision.FP16) and config.batch_size < 4:
+            return Outcome.NON_FINITE
+        return Outcome.OK if memory_bytes(config) <= 12 * GIB else Outcome.OUT_OF_MEMORY
+
+    bench = SimulatedBench(
+        GPU,
+        lambda config: 0.2 * interacting_s(config),
+        budget_s=1200.0,
+        memory_bytes=memory_bytes,
+        memory_limit_bytes=12 * GIB,
+        fails=fails,
+    )
+    found = find(bench)
+    probed = Counter(trial.config for trial in bench.trials if trial.stage is Stage.MEMORY)
+    assert set(probed.values()) == {1}
+    halves = [config for config in probed if config.precision in (Precision.BF16, Precision.FP16)]
+    assert [config.batch_size for config in halves] == [2, 4, 8]
+    assert (found.recommendation.config.precision, found.recommendation.config.batch_size) == (Precision.BF16, 8)
+
+
+def test_a_cell_of_which_no_probe_trains_is_probed_three_times() -> None:
+    bench = SimulatedBench(
+        GPU,
+        lambda config: 0.2 * interacting_s(config),
+        budget_s=1200.0,
+        memory_bytes=lambda config: config.batch_size * GIB,
+        memory_limit_bytes=24 * GIB,
+        fails=lambda config: Outcome.CRASHED if config.precision is Precision.BF16 else Outcome.OK,
+    )
+    find(bench)
+    probed: dict[str, list[int]] = {}
+    for trial in bench.trials:
+        if trial.stage is Stage.MEMORY and trial.outcome is Outcome.CRASHED:
+            probed.setdefault(trial.config.settings_label(), []).append(trial.config.batch_size)
+    assert set(map(tuple, probed.values())) == {(2, 4, 8)}
 
 
 def test_a_baseline_that_fits_only_once_gives_way_to_a_smaller_one() -> None:
