@@ -46,7 +46,9 @@ def trials_table(record: RunRecord) -> list[dict[str, Any]]:
     verdict comes from: race_images_per_second, the geometric mean of its blocks, and race_ratio. Absent figures are
     NaN.
     """
-    rows = [_row(record, config) for config in dict.fromkeys(trial.config for trial in record.trials)]
+    # What trained for its losses alone, as fp32 beside a reduced precision, has nothing to show here.
+    shown = (trial.config for trial in record.trials if trial.stage is not Stage.NUMERICS or not trial.losses)
+    rows = [_row(record, config) for config in dict.fromkeys(shown)]
     return sorted(rows, key=_place)
 
 

@@ -34,10 +34,10 @@ def test_a_start_that_compiles_for_longer_than_a_step_may_take_is_a_timeout(stag
     assert waited_for.duration_s > 27.0
 
 
-def test_a_check_of_the_numerics_has_the_time_of_all_its_steps() -> None:
+def test_a_check_of_the_numerics_is_waited_for_as_long_as_all_its_steps_may_take() -> None:
     bench = ReplayBench(_compiling(CONFIG, 25.0), NO_NOISE, 0)
-    assert bench.measure(Order(Stage.NUMERICS, CONFIG, range(6), step_timeout_s=20.0)).outcome is Outcome.OK
-    late = bench.measure(Order(Stage.NUMERICS, CONFIG, range(6), step_timeout_s=4.0))
+    assert bench.measure(Order(Stage.NUMERICS, CONFIG, range(6), step_timeout_s=120.0)).outcome is Outcome.OK
+    late = bench.measure(Order(Stage.NUMERICS, CONFIG, range(6), step_timeout_s=24.0))
     assert (late.outcome, late.duration_s, late.losses) == (Outcome.TIMEOUT, 24.0, ())
 
 

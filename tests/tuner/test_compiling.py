@@ -78,10 +78,10 @@ def test_without_a_compiler_it_is_an_unsupported_trial_with_its_reason(
 
 def test_a_compilation_that_does_not_end_in_time_is_a_timeout_that_says_so(benches: Benches) -> None:
     with benches("misbehaving") as bench:
-        # The least that compiling is given, and the little that is left of the step's own time.
-        bench.budget_s = -1e9
+        # Nothing is left for compiling beyond the step's own time.
+        bench.budget_s = 0.0
         sleeps = COMPILED.model_copy(update={"batch_size": 6, "accumulation_steps": 1})
-        trial = bench.measure(Order(Stage.KNOBS, sleeps, range(1), step_timeout_s=-59.5))
+        trial = bench.measure(Order(Stage.KNOBS, sleeps, range(1), step_timeout_s=0.5))
     assert trial.outcome is Outcome.TIMEOUT, trial
     assert trial.detail == "no step ended within 0.5 s, compiling included; a larger --budget leaves it more time"
 
