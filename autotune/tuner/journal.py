@@ -31,12 +31,14 @@ class Journal:
     def __init__(self, path: Path, job: Job, machine: Machine, search: Mapping[str, object], *, resume: bool) -> None:
         """Open path for a job on a machine: empty, or with resume=True what stands there.
 
-        search: what else decides which trials are ordered (plain JSON values): the search, its budget.
+        search: what else decides which trials are ordered (plain JSON values): the search, its budget_s, which may have
+        grown since.
 
         Raises RunDirectoryError where another run holds it, RecordError where it belongs to another job or machine.
         """
         self.path = path
         self._known: dict[tuple[Key, bool], Trial] = {}
+        self._budget_grew = False
         # Unbuffered: a line that the disk did not take must not wait in a buffer for a second try.
         self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
         try:
@@ -80,6 +82,9 @@ class Journal:
 
     def _usable(self, key: Key, *, repeated: bool) -> Trial | None:
         trial = self._known.get((key, repeated))
+        if trial is not None and trial.outcome is Outcome.TIMEOUT and self._budget_grew:
+            # A larger budget waits longer.
+            return None
         must_be_ok = key[0] is Stage.BASELINE or key[0].is_race
         return None if trial is not None and must_be_ok and trial.outcome is not Outcome.OK else trial
 
@@ -108,6 +113,7 @@ class Journal:
                 if number == 1:
                     if isinstance(entry, dict):
                         self.started = str(entry.setdefault("started", self.started))
+                        self._budget_grew = _let_the_budget_grow(entry, header)
                     if entry != {**header, "started": self.started}:
                         differs = _difference(entry, header)
                         raise RecordError(
@@ -135,6 +141,18 @@ class Journal:
                 if stage is trial.stage and number is not None and number // SIDES_AT_MOST == block:
                     del self._known[known]
         self._known[key, trial.repeated] = trial
+
+
+def _let_the_budget_grow(entry: dict[str, Any], header: dict[str, Any]) -> bool:
+    """Give the journal's header today's budget where that is larger: what was measured in the smaller one stands."""
+    search = entry.get("search")
+    now = header["search"].get("budget_s")
+    if not isinstance(search, dict) or now is None or not isinstance(search.get("budget_s"), int | float):
+        return False
+    grew = bool(now > search["budget_s"])
+    if grew:
+        search["budget_s"] = now
+    return grew
 
 
 def _difference(entry: Any, header: dict[str, Any]) -> str:

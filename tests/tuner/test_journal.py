@@ -109,7 +109,21 @@ def test_another_machines_or_torchs_journal_is_refused(tmp_path: Path) -> None:
         Journal(path, JOB, MACHINE.model_copy(update={"torch": "9.9"}), PLAN, resume=True)
 
 
-def test_a_resume_with_another_budget_is_refused_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_resume_with_a_larger_budget_goes_on_and_waits_longer_for_what_did_not_end(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
+    journal.append(_trial(1))
+    journal.append(_trial(2, Outcome.TIMEOUT))
+    journal.close()
+    for budget_s, timeout_stands in ((40.0, True), (90.0, False), (60.0, False)):
+        journal = Journal(path, JOB, MACHINE, {"budget_s": budget_s}, resume=True)
+        found = [journal.find((Stage.SETTINGS, CONFIG, number)) for number in (1, 2)]
+        journal.close()
+        assert found[0] is not None
+        assert (found[1] is not None) == timeout_stands
+
+
+def test_a_resume_with_a_smaller_budget_is_refused_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
     journal.append(_trial(1))
