@@ -6,6 +6,7 @@ they were. A second call on the same model, data, device and software answers fr
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +41,9 @@ class Recommendation:
         self._device_type = record.machine.device_type
 
     def __repr__(self) -> str:
-        return f"<Recommendation {self.config.label()!r}. {self.verdict.sentence}>"
+        # A budget that would do is named as the command takes it.
+        sentence = re.sub(r"--budget (\d+)s", r'budget="\1s"', self.verdict.sentence)
+        return f"<Recommendation {self.config.label()!r}. {sentence}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

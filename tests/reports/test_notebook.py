@@ -20,6 +20,14 @@ def test_a_recommendation_shows_its_verdict_caveats_and_config(record):
     assert "None" not in page
 
 
+def test_a_budget_that_would_do_is_named_as_recommend_takes_it():
+    record = faster()
+    told = record.recommendation.verdict.model_copy(update={"sentence": "Not sure: ...; --budget 14s would do."})
+    recommendation = record.recommendation.model_copy(update={"verdict": told})
+    shown = repr(autotune.Recommendation(record.model_copy(update={"recommendation": recommendation})))
+    assert shown.endswith('Not sure: ...; budget="14s" would do.>')
+
+
 @pytest.mark.parametrize("profile", EVERY_PROFILE.values(), ids=EVERY_PROFILE)
 def test_a_profile_shows_where_its_step_goes(profile):
     assert "\n" not in str(profile)
