@@ -101,7 +101,7 @@ def _unchecked(record: RunRecord) -> list[str]:
     checked = {trial.config.arithmetic for trial in record.trials if trial.stage is Stage.NUMERICS and trial.losses}
     if config.arithmetic in checked | {record.baseline.arithmetic}:
         return []
-    return [f"The losses of {config.settings_label()} were not checked against fp32's, for want of budget."]
+    return [f"The losses of {config.settings_label()} were not checked against fp32's."]
 
 
 def _narrowed(verdict: Verdict) -> str:

@@ -157,6 +157,10 @@ class Budget:
         reserve_s = self.race(racers).least_s() if leads else self.for_race_s(racers)
         return not checks or self._bench.remaining_s >= self.checks_s(checks) + reserve_s
 
+    def affords_late_checks(self, checks: Sequence[TrainingConfig]) -> bool:
+        """Whether there is time to check the numerics of these after the race."""
+        return self.checks_s(checks) <= self._bench.remaining_s
+
     def checks_s(self, checks: Sequence[TrainingConfig]) -> float:
         """What checking the numerics of these takes."""
         return sum(

@@ -18,10 +18,11 @@ from autotune.tuner import memory_margin
 from autotune.tuner.bench import Bench, fail_if_unusable
 from autotune.tuner.budget import STEPS_AT_LEAST, Budget
 from autotune.tuner.cell import Cell
+from autotune.tuner.checks import Checks
 from autotune.tuner.climb import Climb
 from autotune.tuner.extra_search import CELLS_AT_MOST, CELLS_WITHIN, carried_over, try_extra_knobs
 from autotune.tuner.memory_probes import MemoryProbes
-from autotune.tuner.numerics import STEPS, Finding, Guard, Soundness
+from autotune.tuner.numerics import STEPS
 from autotune.tuner.objective import Objective
 from autotune.tuner.order import Order
 from autotune.tuner.outlook import Outlook
@@ -74,15 +75,16 @@ class _Run:
         )
         self.racers: list[TrainingConfig] = []
         self.faster_but_slow_to_start = False
-        self.owed: list[TrainingConfig] = []  # a check of their numerics
         self.not_tried: list[TrainingConfig] = []
         self.notes: list[str] = []
 
     def findings(self) -> Findings:
         self.baseline = self._measure_baseline()
         self.stalls = Stalls(self.baseline.config)
-        self.guard = Guard(self.baseline.config, self.standings.has_failed)
         self.standings.begin(self.baseline)
+        self.checks = Checks(
+            self.standings, self.budget, train=self._losses, racers=lambda: self.racers, choose=self._choose
+        )
         self.memory.begin(self.baseline)
         settings = [self.baseline.config, *self.space.settings(self.baseline.config)]
         if not self.space.settings_fixed:
@@ -93,9 +95,9 @@ class _Run:
             self._screen_and_climb(cells)
             self._try_extra_knobs(cells)
             self._hold_first_heats()
-            self._leave_out_the_unsound()
+            self.checks.before_the_race()
         self._tell_of_stalls()
-        result, config = self._check_what_is_owed(*self._decide())
+        result, config = self.checks.after_the_race(*self._decide())
         if config == self.baseline.config and not self.standings.fits(self.baseline):
             self.notes.append(self._tight())
         # What was refused while the race's reserve was larger may have been tried later.
@@ -104,7 +106,7 @@ class _Run:
             self.baseline.config,
             Recommended(config=config, verdict=result),
             not_tried,
-            (*self.memory.notes, *self.notes),
+            (*self.memory.notes, *self.notes, *self.checks.notes),
         )
 
     def _measure_baseline(self) -> Trial:
@@ -251,13 +253,10 @@ class _Run:
                 return
 
     def _affordable(self, config: TrainingConfig) -> bool:
-        return self.budget.affords_trial(config, self.racers, self._checks_of_the_leader())
+        return self.budget.affords_trial(config, self.racers, self.checks.of_the_leader())
 
     def _step_limit_s(self) -> float:
-        return self.budget.step_limit_s(self.racers, self._checks_of_the_leader())
-
-    def _checks_of_the_leader(self) -> list[TrainingConfig]:
-        return self.guard.trainings(self.guard.due(self.racers[:1]))
+        return self.budget.step_limit_s(self.racers, self.checks.of_the_leader())
 
     def _try(self, cell: Cell, config: TrainingConfig, stage: Stage) -> Trial | None:
         """Measure a config where the budget has room for it beside the race."""
@@ -333,64 +332,11 @@ class _Run:
 
     def _affordable_width(self, sides: Sequence[TrainingConfig]) -> int:
         """How many steps a side takes: whole passes over the images, or as many as a trial; 0: that costs too much."""
-        checks = self._checks_of_the_leader()
+        checks = self.checks.of_the_leader()
         for width in (self.budget.race(sides).wide, len(self.budget.steps)):
             if self.budget.affords_heat(sides, width, self.racers, checks):
                 return width
         return 0
-
-    def _leave_out_the_unsound(self) -> None:
-        """Hold the losses of each reduced precision that would race against fp32's, and go on without what fails."""
-        while due := self.guard.due(self.racers):
-            config = due[0]
-            if not self.budget.affords_checks(self.guard.trainings([config]), self.racers):
-                self.guard.leave_unchecked(config)
-                # What leads was promised a check: the race may leave time for it.
-                if config.arithmetic == self.racers[0].arithmetic:
-                    self.owed.append(config)
-                    continue
-                self.standings.unchecked.add(config.arithmetic)
-                self._choose(config)
-                self.notes.append(f"{_no_time(config)}, so that it was left out of the race")
-                continue
-            finding = self.guard.check(config, self._losses)
-            if finding is not None:
-                self._heed(finding, config)
-
-    def _check_what_is_owed(self, result: Verdict, recommended: TrainingConfig) -> tuple[Verdict, TrainingConfig]:
-        """Check what raced before there was time for it, in what the race has left; what fails is not recommended."""
-        for config in self.owed:
-            finding = self._late_finding(config) if config.arithmetic == recommended.arithmetic else None
-            if finding is None:
-                self.notes.append(_no_time(config))
-            elif finding.soundness is Soundness.UNKNOWN:
-                self.notes.append(f"numerics: {_words(config)} could not be checked against fp32 ({finding.why})")
-            elif finding.soundness is Soundness.UNSOUND:
-                self.notes.append(f"{_words(config)}: {finding.why}")
-                unsound = f"No verdict: {config.label()} won the race, but its losses or updates are not fp32's"
-                sentence = f"{unsound} ({finding.why}); your baseline stands."
-                result = Verdict(kind=VerdictKind.NOT_MEASURED, candidate=recommended, sentence=sentence)
-                recommended = self.baseline.config
-        return result, recommended
-
-    def _late_finding(self, config: TrainingConfig) -> Finding | None:
-        """None where there is no time for it."""
-        finding = None
-        while finding is None and self.budget.checks_s(self.guard.trainings([config])) <= self.bench.remaining_s:
-            finding = self.guard.check(config, self._losses)
-        return finding
-
-    def _heed(self, finding: Finding, config: TrainingConfig) -> None:
-        if finding.soundness is Soundness.UNSOUND:
-            self.standings.unsound.add(config.arithmetic)
-            self.notes.append(f"{_words(config)}: {finding.why}")
-        elif finding.soundness is Soundness.UNKNOWN:
-            # Even of what leads: a larger budget would check the rest, and may not check this.
-            self.standings.unchecked.add(config.arithmetic)
-            unchecked = f"numerics: {_words(config)} could not be checked against fp32 ({finding.why})"
-            self.notes.append(f"{unchecked}, so that it was left out of the race")
-        # The check may have taken longer than expected: what starts slowly is raced only if it still can be.
-        self._choose(config)
 
     def _tell_of_stalls(self) -> None:
         sound = [
@@ -487,7 +433,7 @@ class _Run:
 
     def _decide(self) -> tuple[Verdict, TrainingConfig]:
         baseline = self.baseline.config
-        spent_s = self.budget.total_s - self.bench.remaining_s + self.budget.checks_s(self.guard.unchecked)
+        spent_s = self.budget.total_s - self.bench.remaining_s + self.checks.left_out_s
         probes = _PROBES if self.memory.near_the_limit else 0
         if self.racers or self.space.settings_fixed:
             result = self.budget.race(self.racers).run(
@@ -506,13 +452,3 @@ class _Run:
             remedy=self.budget.remedy([], probes=probes),
         )
         return Verdict(kind=VerdictKind.NOT_MEASURED, candidate=baseline, sentence=sentence), baseline
-
-
-def _no_time(config: TrainingConfig) -> str:
-    return f"numerics: the budget left no time to check {_words(config)} against fp32"
-
-
-def _words(config: TrainingConfig) -> str:
-    """What a config computes with: its precision alone, where no compiler and no other product has a part in it."""
-    plain = TrainingConfig(batch_size=config.batch_size, precision=config.precision)
-    return str(config.precision) if plain.arithmetic == config.arithmetic else config.settings_label()

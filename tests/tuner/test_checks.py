@@ -178,5 +178,5 @@ def test_what_fails_its_check_after_the_race_is_not_recommended() -> None:
     for _, found in _late_checks(lambda config: ABSURD if config.is_reduced else 2.0):
         assert found.recommendation.config == found.baseline
         assert found.recommendation.verdict.kind is VerdictKind.NOT_MEASURED
-        assert "won the race, but its losses" in found.recommendation.verdict.sentence
+        assert "won the race, but does not train as fp32 does" in found.recommendation.verdict.sentence
         assert "your baseline stands" in found.recommendation.verdict.sentence
