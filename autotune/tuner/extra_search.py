@@ -21,9 +21,9 @@ __all__ = ["CELLS_AT_MOST", "CELLS_WITHIN", "carried_over", "try_extra_knobs"]
 # On the leading cell and its nearest rival within this, as ln of a ratio: what a knob brings differs from cell to cell
 # (the fused optimizer 5% to retinanet_resnet50 on a CPU, and nothing to it in channels_last).
 CELLS_AT_MOST, CELLS_WITHIN = 2, 0.1
-# What helped is tried on what would then be no farther behind the leader than this, as ln of a ratio, and on no
-# more than so many at a time.
-_MAY_LEAD = 0.02
+# What helped is tried on what would then be no farther behind the leader than this, as ln of a ratio, or than so many
+# standard errors of a trial, and on no more than so many at a time.
+_MAY_LEAD, _MAY_LEAD_ERRORS = 0.02, 2.0
 _CARRIED_OVER = 4
 
 
@@ -69,9 +69,8 @@ def carried_over(space: Space, standings: Standings) -> dict[TrainingConfig, Tra
     values, brought = _helpful_values(standings, [knob.name for knob in knobs])
     usable = [trial for trial in standings.usable() if space.allows(trial.config)]
     plain = [trial for trial in usable if trial.stage is not Stage.KNOBS] if values else []
-    promising = [
-        trial.config for trial in standings.near(plain) if standings.gain(trial) + brought > standings.lead - _MAY_LEAD
-    ]
+    reach = standings.lead - max(_MAY_LEAD, _MAY_LEAD_ERRORS * standings.trial_error)
+    promising = [trial.config for trial in standings.near(plain) if standings.gain(trial) + brought > reach]
     return {
         config: config.model_copy(
             update={knob.name: values[knob.name] for knob in knobs if not knob.idle_beside(values[knob.name], config)}
