@@ -36,7 +36,7 @@ Weights: TypeAlias = Annotated[str | None, typer.Option(help="A state dict's pat
 EffectiveBatch: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Images per optimizer step, kept exactly. [default: the --baseline's, else 16 on a GPU, 4 on a CPU]"
+        min=1, help="Images per optimizer step, kept exactly. [default: a given config's, else 16 on a GPU, 4 on a CPU]"
     ),
 ]
 Optimizer: TypeAlias = Annotated[Literal["adamw", "sgd"], typer.Option(help="The optimizer of the training step.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -273,7 +274,8 @@ class LiveBench:
 
 
 def compiling_s(remaining_s: float, reserve_s: float) -> float:
-    """How long compiling may take, of what is left of the budget and not reserved for what follows."""
+    """How long compiling may take, of what is left of the budget and not reserved for what follows; -inf for what is
+    to come whatever it takes."""
     wanted_s = min(max(_COMPILING_AT_LEAST_S, _COMPILING_SHARE * remaining_s), _COMPILING_AT_MOST_S)
     return min(wanted_s, max(0.0, remaining_s - reserve_s))
 
@@ -289,7 +291,9 @@ def step_timeout_s(order: Order, remaining_s: float) -> float:
 
     What is checked was compiled in its trials: what that takes again is in the time that its check may take."""
     compiles = order.config.compile and order.stage is not Stage.NUMERICS
-    return order.step_timeout_s + (compiling_s(remaining_s, order.reserve_s) if compiles else 0.0)
+    # The race's time is what is reserved: none of it is kept from its own sides.
+    reserve_s = -math.inf if order.stage.is_race else order.reserve_s
+    return order.step_timeout_s + (compiling_s(remaining_s, reserve_s) if compiles else 0.0)
 
 
 def _block(order: Order) -> list[Key]:

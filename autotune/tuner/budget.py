@@ -159,7 +159,12 @@ class Budget:
 
     def affords_late_checks(self, checks: Sequence[TrainingConfig]) -> bool:
         """Whether there is time to check the numerics of these after the race."""
-        return self.checks_s(checks) <= self._bench.remaining_s
+        return self.checks_s(checks) <= self.left_s
+
+    @property
+    def left_s(self) -> float:
+        """What is left of it; no less than nothing."""
+        return max(0.0, self._bench.remaining_s)
 
     def checks_s(self, checks: Sequence[TrainingConfig]) -> float:
         """What checking the numerics of these takes."""
@@ -224,7 +229,7 @@ class Budget:
         # A larger budget has room for more steps in a trial, and leaves more to the race.
         while enough_s < self._first_comparison_s(race, enough_s, probes):
             enough_s *= 1.02
-        return f"--budget {math.ceil(enough_s)}s would do for a first comparison"
+        return f"--budget {math.ceil(enough_s)}s may do for a first comparison"
 
     def _first_comparison_s(self, race: Race, total_s: float, probes: int) -> float:
         """What it takes, at most, within a budget of so much."""

@@ -356,8 +356,7 @@ class _Run:
             way_out = f"; {roomy.config.label()} leaves more free, at {speed}"
         return f"your baseline took {share:.0%} of the memory: images unlike those seen may not fit{way_out}"
 
-    def _losses(self, config: TrainingConfig) -> Trial:
-        limit_s = self.budget.check_limit_s(config, self.racers)
+    def _losses(self, config: TrainingConfig, limit_s: float) -> Trial:
         return self._measure(Stage.NUMERICS, config, range(STEPS), step_timeout_s=limit_s)
 
     def _choose(self, newest: TrainingConfig) -> None:

@@ -15,15 +15,15 @@ __all__ = ["Checks"]
 
 
 class Checks:
-    """train: a numerics trial of a config. racers: those that would race now, the leader first. choose: choose them
-    anew after what befell a config."""
+    """train: a numerics trial of a config, in so many seconds at most. racers: those that would race now, the leader
+    first. choose: choose them anew after what befell a config."""
 
     def __init__(
         self,
         standings: Standings,
         budget: Budget,
         *,
-        train: Callable[[TrainingConfig], Trial],
+        train: Callable[[TrainingConfig, float], Trial],
         racers: Callable[[], list[TrainingConfig]],
         choose: Callable[[TrainingConfig], None],
     ) -> None:
@@ -59,9 +59,12 @@ class Checks:
                 self._choose(config)
                 self.notes.append(f"{_no_time(config)}, so that it was left out of the race")
                 continue
-            finding = self._guard.check(config, self._train)
+            finding = self._guard.check(config, self._train_before_the_race)
             if finding is not None:
                 self._heed(finding, config)
+
+    def _train_before_the_race(self, config: TrainingConfig) -> Trial:
+        return self._train(config, self._budget.check_limit_s(config, self._racers()))
 
     def _heed(self, finding: Finding, config: TrainingConfig) -> None:
         if finding.soundness is Soundness.UNSOUND:
@@ -76,16 +79,15 @@ class Checks:
 
     def after_the_race(self, result: Verdict, recommended: TrainingConfig) -> tuple[Verdict, TrainingConfig]:
         """Check what raced before there was time for it, in what the race has left; what fails is not recommended."""
-        for config in self._owed:
-            finding = self._late(config) if config.arithmetic == recommended.arithmetic else None
+        for config in [each for each in self._owed if each.arithmetic == recommended.arithmetic]:
+            finding = self._late(config)
             if finding is None:
                 self.notes.append(_no_time(config))
-            elif finding.soundness is Soundness.UNKNOWN:
-                self.notes.append(_unknown(config, finding))
-            elif finding.soundness is Soundness.UNSOUND:
-                self.notes.append(f"{_words(config)}: {finding.why}")
-                unsound = f"No verdict: {recommended.label()} won the race, but does not train as fp32 does"
-                sentence = f"{unsound} ({finding.why}); your baseline stands."
+            elif finding.soundness is not Soundness.SOUND:
+                unsound = finding.soundness is Soundness.UNSOUND
+                but = "does not train as fp32 does" if unsound else "could not be checked against fp32"
+                self.notes.append(f"{_words(config)}: {finding.why}" if unsound else _unknown(config, finding))
+                sentence = f"No verdict: {recommended.label()} won the race, but {but}; your baseline stands."
                 result = Verdict(kind=VerdictKind.NOT_MEASURED, candidate=recommended, sentence=sentence)
                 recommended = self._standings.baseline.config
         return result, recommended
@@ -94,7 +96,7 @@ class Checks:
         """None where there is no time for it."""
         finding = None
         while finding is None and self._budget.affords_late_checks(self._guard.trainings([config])):
-            finding = self._guard.check(config, self._train)
+            finding = self._guard.check(config, lambda each: self._train(each, self._budget.left_s))
         return finding
 
 

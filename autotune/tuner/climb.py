@@ -32,7 +32,7 @@ class Climb:
         self._try = try_
         self._given_up = given_up
         self._ladders: dict[Cell, Ladder] = {}
-        self._trials = 0
+        self._trials = self._in_all = 0
         self._left: list[Ladder] = []  # unfinished, when there were no more trials for them
 
     def begin_anew(self) -> None:
@@ -44,7 +44,7 @@ class Climb:
         if not self._left:
             return []
         cells = ", ".join(ladder.cell.settings.settings_label() for ladder in self._left)
-        return [f"batch sizes: after {_TRIALS_AT_MOST} trials of them smaller batches were left out of {cells}"]
+        return [f"batch sizes: after {self._in_all} trials of them smaller batches were left out of {cells}"]
 
     def down(self, cells: Sequence[Cell], sizes: Sequence[int]) -> None:
         """Go on where the last climb of a cell ended, each from its largest batch.
@@ -68,6 +68,7 @@ class Climb:
                     return
                 trial = self._try(ladder.cell, config)
                 self._trials += trial is not None
+                self._in_all += trial is not None
             if trial is None:
                 # The rest of this one costs as much.
                 ladders.remove(ladder)

@@ -1,4 +1,5 @@
-"""The journal, trials.jsonl: a header line, then one line a trial, on disk before the next trial begins.
+"""The journal, trials.jsonl: a header line, then one line a trial, on disk before the next trial begins. A run that is
+resumed with a larger budget begins with a header line again.
 
 A killed run resumes from it: a trial that stands in the journal is answered from there. A last line that was being
 written when the run was killed is dropped.
@@ -38,7 +39,7 @@ class Journal:
         """
         self.path = path
         self._known: dict[tuple[Key, bool], Trial] = {}
-        self._budget_grew = False
+        self._old: set[tuple[Key, bool]] = set()  # of those, what was measured within a smaller budget
         # Unbuffered: a line that the disk did not take must not wait in a buffer for a second try.
         self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
         try:
@@ -82,9 +83,6 @@ class Journal:
 
     def _usable(self, key: Key, *, repeated: bool) -> Trial | None:
         trial = self._known.get((key, repeated))
-        if trial is not None and trial.outcome is Outcome.TIMEOUT and self._budget_grew:
-            # A larger budget waits longer.
-            return None
         must_be_ok = key[0] is Stage.BASELINE or key[0].is_race
         return None if trial is not None and must_be_ok and trial.outcome is not Outcome.OK else trial
 
@@ -107,14 +105,17 @@ class Journal:
         """Take in the whole lines; leave the file ready to append after the last of them."""
         content = self._file.read()
         whole = content[: content.rfind(b"\n") + 1]
+        budget_s = _budget_s(header)
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 entry = json.loads(line)
-                if number == 1:
-                    if isinstance(entry, dict):
+                if number == 1 or (isinstance(entry, dict) and "journal" in entry):
+                    if number == 1 and isinstance(entry, dict):
                         self.started = str(entry.setdefault("started", self.started))
-                        self._budget_grew = _let_the_budget_grow(entry, header)
-                    if entry != {**header, "started": self.started}:
+                    elif number > 1:
+                        self._grow()
+                    budget_s = _budget_s(entry)
+                    if _with_budget(entry, header) != {**header, "started": self.started}:
                         differs = _difference(entry, header)
                         raise RecordError(
                             f"{self.path}: belongs to another run ({differs}); resume with the same command, "
@@ -129,30 +130,42 @@ class Journal:
             self._take(trial)
         self._file.seek(len(whole))
         self._file.truncate()
+        if whole and budget_s != _budget_s(header):
+            self._grow()
+            self._append({**header, "started": self.started})
+
+    def _grow(self) -> None:
+        """What comes now is measured within a larger budget, which waits longer for what did not end."""
+        self._known = {key: trial for key, trial in self._known.items() if trial.outcome is not Outcome.TIMEOUT}
+        self._old = set(self._known)
 
     def _take(self, trial: Trial) -> None:
         """A trial of the file. A side of a race that stands there again began its block anew: what was measured of the
-        block before is another time's."""
+        block before is another time's. Within a larger budget the block may have begun with another side."""
         key = (trial.stage, trial.config, trial.block)
         if trial.stage.is_race and not trial.repeated and (key, False) in self._known and trial.block is not None:
-            block = trial.block // SIDES_AT_MOST
+            block, only_old = trial.block // SIDES_AT_MOST, (key, False) in self._old
             for known in list(self._known):
                 (stage, _, number), _ = known
-                if stage is trial.stage and number is not None and number // SIDES_AT_MOST == block:
+                is_of_block = stage is trial.stage and number is not None and number // SIDES_AT_MOST == block
+                if is_of_block and (known in self._old or not only_old):
                     del self._known[known]
         self._known[key, trial.repeated] = trial
+        self._old.discard((key, trial.repeated))
 
 
-def _let_the_budget_grow(entry: dict[str, Any], header: dict[str, Any]) -> bool:
-    """Give the journal's header today's budget where that is larger: what was measured in the smaller one stands."""
-    search = entry.get("search")
-    now = header["search"].get("budget_s")
-    if not isinstance(search, dict) or now is None or not isinstance(search.get("budget_s"), int | float):
-        return False
-    grew = bool(now > search["budget_s"])
-    if grew:
-        search["budget_s"] = now
-    return grew
+def _budget_s(header: Any) -> float | None:
+    search = header.get("search") if isinstance(header, dict) else None
+    found = search.get("budget_s") if isinstance(search, dict) else None
+    return found if isinstance(found, int | float) else None
+
+
+def _with_budget(entry: Any, header: dict[str, Any]) -> Any:
+    """A journal's header with the budget of another, where that is no smaller: what was measured in it stands."""
+    before_s, now_s = _budget_s(entry), _budget_s(header)
+    if before_s is None or now_s is None or now_s < before_s:
+        return entry
+    return {**entry, "search": {**entry["search"], "budget_s": now_s}}
 
 
 def _difference(entry: Any, header: dict[str, Any]) -> str:

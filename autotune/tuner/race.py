@@ -282,7 +282,10 @@ class Race:
         return RaceEnd.LENGTH if len(gains) == _BLOCKS_AT_MOST else RaceEnd.BUDGET
 
     def _is_steady(self, width: int) -> bool:
-        """Whether blocks of so many steps differ little, by what was measured before the final."""
+        """Whether blocks of so many steps differ little, by what was measured before the final: of energies the spread
+        of steps tells nothing."""
+        if self.measure is not SPEED:
+            return False
         of_steps = self._deviation * math.sqrt(2.0 / width)
         return max(of_steps, self._spread_of_heats) <= _STEADY
 

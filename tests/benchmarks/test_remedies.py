@@ -11,7 +11,7 @@ from autotune.tuner.cell_search import CellSearch
 from benchmarks.replay.replayed import Noise, ReplayBench
 from benchmarks.replay.surfaces import Surface, equal, synthetic
 
-_BUDGET = re.compile(r"--budget (\d+)s would do")
+_BUDGET = re.compile(r"--budget (\d+)s (?:would|may) do")
 
 
 def _verdict(surface: Surface, seed: int, budget_s: float) -> Verdict:
@@ -20,7 +20,7 @@ def _verdict(surface: Surface, seed: int, budget_s: float) -> Verdict:
 
 
 @pytest.mark.parametrize("budget_s", [15.0, 30.0])
-def test_the_budget_that_would_do_for_a_first_comparison_does(budget_s: float) -> None:
+def test_the_budget_that_may_do_for_a_first_comparison_does_where_all_settings_start_alike(budget_s: float) -> None:
     """Some of these run short of memory, whose probes come before the first trial."""
     told = 0
     for seed in range(1000, 1016):

@@ -153,11 +153,14 @@ class QuickRace(CheckedBench):
         return trial
 
 
-def _late_checks(losses: Callable[[TrainingConfig], float]) -> list[tuple[QuickRace, Findings]]:
+def _late_checks(
+    losses: Callable[[TrainingConfig], float],
+    checks: Callable[[TrainingConfig], Outcome] = lambda config: Outcome.OK,
+) -> list[tuple[QuickRace, Findings]]:
     """Of some short budgets, those within which the leader was checked after the race."""
     found = []
     for budget_s in range(20, 60):
-        bench = QuickRace(lambda config: Outcome.OK, budget_s=float(budget_s), losses=losses)
+        bench = QuickRace(checks, budget_s=float(budget_s), losses=losses)
         findings = find(bench)
         stages = [trial.stage for trial in bench.trials]
         if Stage.NUMERICS in stages and Stage.RACE in stages and stages[-1] is Stage.NUMERICS:
@@ -180,3 +183,17 @@ def test_what_fails_its_check_after_the_race_is_not_recommended() -> None:
         assert found.recommendation.verdict.kind is VerdictKind.NOT_MEASURED
         assert "won the race, but does not train as fp32 does" in found.recommendation.verdict.sentence
         assert "your baseline stands" in found.recommendation.verdict.sentence
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMEOUT])
+def test_what_cannot_be_checked_after_the_race_is_not_recommended_and_waited_for_within_the_budget(
+    outcome: Outcome,
+) -> None:
+    def checks(config: TrainingConfig) -> Outcome:
+        return Outcome.OK if config.is_reduced else outcome
+
+    for bench, found in _late_checks(lambda config: 2.0, checks):
+        assert found.recommendation.config == found.baseline
+        assert "won the race, but could not be checked against fp32" in found.recommendation.verdict.sentence
+        assert any("could not be checked against fp32 (fp32" in note for note in found.notes)
+        assert bench.remaining_s >= -1.0

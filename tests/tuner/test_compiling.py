@@ -15,7 +15,7 @@ import pytest
 
 from autotune.config import Circumstances, TrainingConfig
 from autotune.records import DataSpec, Job, ModelSpec, Outcome, Stage
-from autotune.tuner.bench import LiveBench, compiling_s
+from autotune.tuner.bench import LiveBench, compiling_s, step_timeout_s
 from autotune.tuner.order import Order
 from autotune.tuner.session import Server
 
@@ -94,6 +94,14 @@ def test_compiling_takes_nothing_of_what_is_kept_for_the_race(
     remaining_s: float, reserve_s: float, allowed_s: float
 ) -> None:
     assert compiling_s(remaining_s, reserve_s) == allowed_s
+
+
+def test_what_is_kept_for_the_race_is_kept_for_its_own_sides() -> None:
+    def allowed_s(stage: Stage) -> float:
+        return step_timeout_s(Order(stage, COMPILED, range(3), step_timeout_s=20.0, reserve_s=500.0), 300.0)
+
+    assert allowed_s(Stage.KNOBS) == 20.0
+    assert allowed_s(Stage.HEATS) == allowed_s(Stage.RACE) == 20.0 + 150.0
 
 
 def test_a_check_of_what_is_compiled_takes_no_more_than_it_is_given(benches: Benches) -> None:

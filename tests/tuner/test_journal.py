@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.config import TrainingConfig
+from autotune.config import Precision, TrainingConfig
 from autotune.errors import RecordError, RunDirectoryError
 from autotune.records import Job, ModelSpec, Outcome, Stage, Trial
 from autotune.tuner.journal import Journal
@@ -115,12 +115,39 @@ def test_a_resume_with_a_larger_budget_goes_on_and_waits_longer_for_what_did_not
     journal.append(_trial(1))
     journal.append(_trial(2, Outcome.TIMEOUT))
     journal.close()
-    for budget_s, timeout_stands in ((40.0, True), (90.0, False), (60.0, False)):
+    for budget_s, timeout_stands in ((40.0, True), (90.0, False), (90.0, True)):
         journal = Journal(path, JOB, MACHINE, {"budget_s": budget_s}, resume=True)
         found = [journal.find((Stage.SETTINGS, CONFIG, number)) for number in (1, 2)]
+        if not timeout_stands:
+            journal.append(_trial(2, Outcome.TIMEOUT))
         journal.close()
         assert found[0] is not None
-        assert (found[1] is not None) == timeout_stands
+        assert (found[1] is not None) == timeout_stands, "what did not end in the larger one is known"
+    with pytest.raises(RecordError, match=r"budget_s is 60\.0 now and was 90\.0"):
+        Journal(path, JOB, MACHINE, {"budget_s": 60.0}, resume=True)
+
+
+def test_a_block_that_began_anew_with_another_side_in_a_larger_budget_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    other = CONFIG.at_batch_size(1, 4)
+    third = CONFIG.model_copy(update={"precision": Precision.BF16})
+
+    def side(config: TrainingConfig, place: int) -> Trial:
+        return _trial(place, stage=Stage.RACE).model_copy(update={"config": config})
+
+    journal = Journal(path, JOB, MACHINE, PLAN, resume=False)
+    journal.append(side(CONFIG, 0))
+    journal.append(side(other, 1))
+    journal.close()
+    journal = Journal(path, JOB, MACHINE, {"budget_s": 90.0}, resume=True)
+    journal.append(side(third, 1))
+    journal.append(side(CONFIG, 0))
+    journal.close()
+    journal = Journal(path, JOB, MACHINE, {"budget_s": 90.0}, resume=True)
+    keys = [(Stage.RACE, CONFIG, 0), (Stage.RACE, third, 1)]
+    assert all(journal.find(key, beside=keys) for key in keys)
+    assert journal.find((Stage.RACE, other, 1)) is None
+    journal.close()
 
 
 def test_a_resume_with_a_smaller_budget_is_refused_and_loses_nothing(tmp_path: Path) -> None:

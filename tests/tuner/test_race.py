@@ -15,6 +15,7 @@ from autotune.records import Outcome, RaceEnd, Stage, Trial, Verdict, VerdictKin
 from autotune.tuner.order import Order
 from autotune.tuner.race import Race
 from autotune.tuner.side import Side
+from autotune.tuner.verdict import ENERGY, paired_log_ratio
 
 BASELINE = TrainingConfig(batch_size=8, precision=Precision.FP32, channels_last=False, cudnn_benchmark=False)
 RIVALS = [
@@ -382,6 +383,14 @@ def test_few_blocks_do_where_steps_were_steady_before(deviation: float, blocks: 
     sides = [Side(config, 0.1, _START_S) for config in (BASELINE, RIVALS[0])]
     race = Race(track, sides[0], sides[1:], 60.0, deviation=deviation)
     assert len(race.run(remedy="more", budget_for=math.ceil).log_ratios) == blocks
+
+
+def test_how_steady_steps_are_tells_nothing_of_energies() -> None:
+    track = Track({RIVALS[0]: 0.5}, 0.001)
+    sides = [Side(config, 0.1, _START_S) for config in (BASELINE, RIVALS[0])]
+    of_energy = replace(ENERGY, log_ratio=paired_log_ratio)
+    race = Race(track, sides[0], sides[1:], 60.0, measure=of_energy)
+    assert len(race.run(remedy="more", budget_for=math.ceil).log_ratios) == 5
 
 
 def test_few_blocks_that_agree_by_luck_do_not_do_where_those_of_the_heats_did_not_agree() -> None:
