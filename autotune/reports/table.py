@@ -38,7 +38,7 @@ _COLUMNS = (
 
 
 def trials_table(record: RunRecord) -> list[dict[str, Any]]:
-    """One row per config: the baseline first, then the fastest first, then those that failed.
+    """One row per config: the baseline first, then the recommended one, the others by speed, and those that failed.
 
     best_, median_, p10_, p90_images_per_second: over the trials of the search: the best trial's median, then median
     and 10th to 90th percentile of all timed steps. ratio: times as fast as the baseline on the images that both timed,
@@ -61,9 +61,11 @@ def trials_frame(record: RunRecord) -> pd.DataFrame:
     return frame.astype({**figures, "is_baseline": bool, "trials": int})
 
 
-def _place(row: dict[str, Any]) -> tuple[bool, bool, float]:
+def _place(row: dict[str, Any]) -> tuple[bool, bool, bool, float]:
+    # A race on a steadier machine than the search's may give what it recommends a smaller ratio than others' there.
     speed = row["ratio"] if math.isnan(row["race_ratio"]) else row["race_ratio"]
-    return not row["is_baseline"], row["outcome"] != Outcome.OK, math.inf if math.isnan(speed) else -speed
+    is_failed = row["outcome"] != Outcome.OK
+    return not row["is_baseline"], not row["is_recommended"], is_failed, math.inf if math.isnan(speed) else -speed
 
 
 def _row(record: RunRecord, config: TrainingConfig) -> dict[str, Any]:

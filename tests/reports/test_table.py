@@ -138,3 +138,10 @@ def test_a_disturbed_trial_with_a_clean_repeat_gives_no_figure():
     row = trials_frame(run_record(trials)).iloc[0]
     assert row["median_images_per_second"] == pytest.approx(160.0, rel=0.05)
     assert row["trials"] == 1
+
+
+def test_the_recommended_config_comes_second_though_others_were_faster_in_the_search():
+    search = [ok(BASELINE, 400.0, Stage.BASELINE), ok(BF16, 200.0), ok(TF32, 190.0)]
+    trials = [*search, *race(BF16, 240.0, 200.0, blocks=4)]
+    record = run_record(trials, recommendation=Recommended(config=BF16, verdict=verdict(BF16, 1.2, 4)))
+    assert list(trials_frame(record)["setting"]) == [BASELINE.label(), BF16.label(), TF32.label()]
