@@ -48,7 +48,5 @@ Only: TypeAlias = Annotated[
     ),
 ]
 # What torch.manual_seed() takes.
-Seed: TypeAlias = Annotated[
-    int, typer.Option(min=-(2**63), max=2**63 - 1, show_default=True, help="Seed of weights, images and order.")
-]
+Seed: TypeAlias = Annotated[int, typer.Option(min=-(2**63), max=2**63 - 1, help="Seed of weights, images and order.")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite a run that stands in the directory.")]

@@ -6,8 +6,8 @@ __all__ = ["in_race", "in_trial"]
 
 # The share that a recommended config may take in the trial that it is chosen by, which holds the worst case.
 _IN_TRIAL = 0.9
-# In the race's processes, over more batches, the allocator may take half of what that leaves: the same config's peaks
-# lay up to 3% apart on an H200.
+# In the race's processes, over more batches, the allocator may take half of what that leaves: the same config's peak
+# differs from process to process.
 _IN_RACE = 0.95
 
 

@@ -35,8 +35,7 @@ _FRESH_BLOCKS_AT_LEAST = 5
 _FEWER_BLOCKS = ((0.15, 4), (0.3, MIN_BLOCKS))
 # Nor do they do where their interval spans more than this share of the ratio: who reads it would know more by two more.
 # That would choose those that agree by luck, unless blocks are so steady that most do: while the standard deviation of
-# a block's gain, by the trials and heats before, is no more than this as ln. At 5%, and a gain of 0.5, the intervals of
-# those that ended after three covered the truth in 90% (6,000 simulated finals), at 3% in 94%.
+# a block's gain, by the trials and heats before, is no more than this as ln.
 _WIDEST_OF_FEW, _STEADY = 0.2, 0.03
 # A side of a block lasts at least this long, so that the clock and the scheduler do not show, and a fresh one takes at
 # least this many steps beside its start and warm-up.
